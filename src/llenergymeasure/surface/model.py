@@ -1,0 +1,141 @@
+"""What a backend accepts: the surface of one version, as data, and its JSON form."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from llenergymeasure.errors import RequestError
+
+SCHEMA = 1
+
+ACTIVE = "active"
+DEPRECATED = "deprecated"
+IGNORED = "ignored"  # accepted by name, then dropped
+
+
+class _Unknown:
+    """Where no default could be read; a parameter without any default is `required` instead."""
+
+    def __repr__(self) -> str:
+        return "UNKNOWN"
+
+
+UNKNOWN = _Unknown()
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One argument of an entry point.
+
+    Attributes:
+        type: the annotation in one canonical spelling (`int | None`), "" where none is written anywhere.
+        default: the JSON form of the default in the signature, or UNKNOWN. Symbols are their value where it can be
+            read, else the source text in `{"expr": "..."}`.
+        resolved: the value that applies when the default (often None) is left alone, where it is filled elsewhere.
+        via: where the name was found: signature, pop, get, contains, loop, attribute.
+        platform: the platforms on which the default differs, empty where it does not.
+    """
+
+    name: str
+    type: str = ""
+    default: Any = UNKNOWN
+    resolved: Any = UNKNOWN
+    required: bool = False
+    choices: tuple[Any, ...] = ()
+    minimum: float | None = None
+    maximum: float | None = None
+    status: str = ACTIVE
+    via: str = "signature"
+    platform: tuple[str, ...] = ()
+
+    @property
+    def effective_default(self) -> Any:
+        """What runs when nobody sets the parameter, UNKNOWN where it cannot be read."""
+        return self.default if isinstance(self.resolved, _Unknown) else self.resolved
+
+
+@dataclass(frozen=True)
+class EntryPoint:
+    """A callable or class that takes parameters, by the dotted name that users import."""
+
+    name: str
+    parameters: dict[str, Parameter]
+    open: bool = False  # takes further names than those listed, such as model config overrides
+
+
+@dataclass(frozen=True)
+class Surface:
+    """Every parameter of a backend's entry points at one version."""
+
+    backend: str
+    package: str
+    version: str
+    entry_points: dict[str, EntryPoint]
+    provenance: dict[str, str] = field(default_factory=dict)
+
+    def find(self, entry_point: str, name: str) -> Parameter | None:
+        point = self.entry_points.get(entry_point)
+        return point.parameters.get(name) if point else None
+
+    def parameters(self) -> list[tuple[str, Parameter]]:
+        """Every (entry point, parameter) pair."""
+        return [(point.name, parameter) for point in self.entry_points.values() for parameter in point.parameters.values()]
+
+
+def to_json(surface: Surface) -> str:
+    """Sorted and stable: two extractions of one source give the same text."""
+    points: dict[str, Any] = {}
+    for name, point in sorted(surface.entry_points.items()):
+        rows = {key: _parameter_row(parameter) for key, parameter in sorted(point.parameters.items())}
+        points[name] = {"open": True, "parameters": rows} if point.open else {"parameters": rows}
+    document = {
+        "schema": SCHEMA,
+        "backend": surface.backend,
+        "package": surface.package,
+        "version": surface.version,
+        "provenance": surface.provenance,
+        "entry_points": points,
+    }
+    return json.dumps(document, indent=1, ensure_ascii=False, sort_keys=False) + "\n"
+
+
+def from_json(text: str, origin: str = "surface") -> Surface:
+    """Raises RequestError for another schema or a file that is not a surface."""
+    try:
+        document = json.loads(text)
+        if document["schema"] != SCHEMA:
+            raise RequestError(
+                f"{origin}: surface schema {document['schema']}, this version of llem reads {SCHEMA}",
+                "extract it again with `llem surface extract`",
+            )
+        points = {
+            name: EntryPoint(
+                name,
+                {key: _parameter(key, row) for key, row in point["parameters"].items()},
+                open=point.get("open", False),
+            )
+            for name, point in document["entry_points"].items()
+        }
+        return Surface(document["backend"], document["package"], document["version"], points, document["provenance"])
+    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise RequestError(f"{origin}: not a surface ({error!r})", "extract it with `llem surface extract`") from error
+
+
+def read(path: Path) -> Surface:
+    return from_json(path.read_text(encoding="utf-8"), str(path))
+
+
+def _parameter_row(parameter: Parameter) -> dict[str, Any]:
+    row: dict[str, Any] = {}
+    for key in ("type", "default", "resolved", "required", "choices", "minimum", "maximum", "status", "via", "platform"):
+        value = getattr(parameter, key)
+        if value is UNKNOWN or value == Parameter.__dataclass_fields__[key].default and key != "default":
+            continue
+        row[key] = list(value) if isinstance(value, tuple) else value
+    return row
+
+
+def _parameter(name: str, row: dict[str, Any]) -> Parameter:
+    values = {key: tuple(value) if key in ("choices", "platform") else value for key, value in row.items()}
+    return Parameter(name, **values)
