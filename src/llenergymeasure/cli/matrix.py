@@ -1,0 +1,130 @@
+"""`llem matrix`: run the pinned cells, merge their records into the compatibility page, compare two records."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from llenergymeasure.matrix.diff import Change
+    from llenergymeasure.matrix.spec import Cell, Spec
+
+app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Run the pinned cells and merge what they found.")
+
+_SpecPath = Annotated[Path, typer.Option("--spec", help="the pinned cells; its folder is the checkout")]
+_Records = Annotated[Path, typer.Option("--records", help="the folder of records")]
+
+
+@app.command("run")
+def run_command(
+    cells: Annotated[list[str] | None, typer.Argument(help="cells such as pytorch-5.23.0-cpu; none for all")] = None,
+    backend: Annotated[str | None, typer.Option(help="all cells of one backend")] = None,
+    runner: Annotated[str | None, typer.Option(help="where to run: venv")] = None,
+    output: Annotated[Path, typer.Option("-o", "--output", help="the folder for the records")] = Path("docs/records"),
+    spec: _SpecPath = Path("matrix.toml"),
+) -> None:
+    """Run cells and write one record each; exit code 1 if any of them is red."""
+    from llenergymeasure.matrix import runners
+    from llenergymeasure.matrix.run import run_cells
+    from llenergymeasure.matrix.spec import load
+
+    chosen = _chosen(load(spec), cells or [], backend)
+    picked, why = runners.pick(runner)
+    records = run_cells(chosen, picked, why, spec.resolve().parent, records=output, say=typer.echo)
+    if any(record.status.bad for record in records):
+        raise typer.Exit(1)
+
+
+@app.command("merge")
+def merge_command(
+    records: _Records = Path("docs/records"),
+    output: Annotated[Path, typer.Option("-o", "--output", help="the page")] = Path("docs/compatibility.md"),
+    spec: _SpecPath = Path("matrix.toml"),
+) -> None:
+    """Merge records into the compatibility page; exit code 1 if a cell is red or missing."""
+    from llenergymeasure.matrix.merge import merge, read_folder
+    from llenergymeasure.matrix.page import markdown
+    from llenergymeasure.matrix.records import write_text
+    from llenergymeasure.matrix.spec import load
+
+    matrix = merge(read_folder(records), load(spec))
+    write_text(markdown(matrix), output)
+    typer.echo(f"{output}: {len(matrix.cells)} cells, {len(matrix.fields)} fields")
+    for view in matrix.red:
+        reason = view.record.reason if view.record else f"no record in {records}"
+        typer.echo(f"  red: {view.cell.name}: {view.status}{': ' + reason if reason else ''}")
+    if matrix.red:
+        raise typer.Exit(1)
+
+
+@app.command("diff")
+def diff_command(
+    old: Annotated[Path, typer.Argument(help="the earlier record")],
+    new: Annotated[Path, typer.Argument(help="the later record")],
+    renames: Annotated[Path | None, typer.Option(help="a JSON object of old identities to new ones")] = None,
+    output_format: Annotated[str, typer.Option("--format", help="table or json")] = "table",
+) -> None:
+    """Compare two records test by test and field by field; exit code 1 if anything regressed or disappeared."""
+    from llenergymeasure.errors import RequestError
+    from llenergymeasure.matrix.diff import Kind, diff
+    from llenergymeasure.matrix.records import read
+
+    if output_format not in ("table", "json"):
+        raise RequestError(f"--format {output_format}: no such format", "choose table or json")
+    changes = diff(read(old), read(new), _read_renames(renames))
+    typer.echo(_as_json(changes) if output_format == "json" else _as_table(changes))
+    if any(change.kind in (Kind.REGRESSED, Kind.DISAPPEARED) for change in changes):
+        raise typer.Exit(1)
+
+
+def _chosen(spec: "Spec", names: list[str], backend: str | None) -> "tuple[Cell, ...]":
+    from llenergymeasure.errors import RequestError
+
+    if names and backend:
+        raise RequestError("both cells and --backend are given", "give one of the two")
+    if names:
+        return tuple(spec.cell(name) for name in dict.fromkeys(names))
+    if backend is None:
+        return spec.cells
+    found = spec.of_backend(backend)
+    if not found:
+        known = ", ".join(sorted({cell.backend for cell in spec.cells}))
+        raise RequestError(f"--backend {backend}: matrix.toml has no cell of it", f"it has cells of {known}")
+    return found
+
+
+def _read_renames(path: Path | None) -> dict[str, str]:
+    import json
+
+    from llenergymeasure.errors import RequestError
+
+    if path is None:
+        return {}
+    try:
+        renames = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RequestError(f"{path}: cannot be read ({error})", 'write a JSON object such as {"old": "new"}') from error
+    if not isinstance(renames, dict) or not all(isinstance(new, str) for new in renames.values()):
+        raise RequestError(f"{path}: not an object of texts", 'write a JSON object such as {"old": "new"}')
+    return renames
+
+
+def _as_json(changes: "list[Change]") -> str:
+    import json
+    from dataclasses import asdict
+
+    return json.dumps([asdict(change) for change in changes], indent=1, ensure_ascii=False)
+
+
+def _as_table(changes: "list[Change]") -> str:
+    from collections import Counter
+
+    from llenergymeasure.matrix.diff import Kind
+
+    lines = []
+    for change in changes:
+        if change.kind is not Kind.UNCHANGED:
+            step = f"{change.old or 'not run'} -> {change.new or 'not run'}"
+            lines.append(f"{change.kind:<12} {change.identity}: {step}{'  ' + change.reason if change.reason else ''}")
+    numbers = Counter(change.kind for change in changes)
+    return "\n".join([*lines, ", ".join(f"{numbers[kind]} {kind}" for kind in Kind)])

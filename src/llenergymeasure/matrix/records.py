@@ -1,0 +1,228 @@
+"""What one run of a cell found out: the record, its outcome kinds, and its JSON form."""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from llenergymeasure.errors import EnvironmentLacksError, RequestError
+from llenergymeasure.matrix.spec import Cell
+
+SCHEMA = 1
+KIND = "llenergymeasure cell record"
+
+
+class Outcome(StrEnum):
+    """The order is from good to bad; `skipped` means not run."""
+
+    PASSED = "passed"
+    XFAIL_UPSTREAM = "xfail_upstream"
+    XFAIL_OURS = "xfail_ours"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+    ERROR = "error"
+    TIMEOUT = "timeout"
+    CRASH = "crash"
+
+    @property
+    def rank(self) -> int:
+        return _RANKS[self]
+
+    @property
+    def bad(self) -> bool:
+        return self.rank >= Outcome.FAILED.rank
+
+
+_RANKS = {outcome: rank for rank, outcome in enumerate(Outcome)}
+
+
+def worst(outcomes: Iterable[Outcome]) -> Outcome:
+    return max(outcomes, key=lambda outcome: outcome.rank, default=Outcome.PASSED)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One test's outcome.
+
+    Attributes:
+        reason: why it is not `passed`, in one line.
+        proves: (field, rung) pairs that the test proves when it passes.
+    """
+
+    outcome: Outcome
+    duration_s: float = 0.0
+    reason: str = ""
+    proves: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Audit:
+    """One audit's outcome and its own JSON report, None where it gave none."""
+
+    outcome: Outcome
+    reason: str = ""
+    report: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Host:
+    """The machine, as far as figures depend on it; nothing that identifies it."""
+
+    cpu: str = ""
+    cores: int | None = None
+    memory_bytes: int | None = None
+    gpus: tuple[str, ...] = ()
+    driver: str | None = None
+
+
+@dataclass(frozen=True)
+class CellRecord:
+    """One run of one cell.
+
+    Attributes:
+        runner: where it ran, and `runner_why` why there.
+        status: the worst of everything below; `reason` says what stopped the run, where something did.
+        tests: test identity (the node id) to its outcome.
+        commit: of the checkout, None where it is no git checkout; `dirty` where files differed from it.
+        started: UTC, ISO 8601; so is `ended`.
+        image_digest: of the container image, None where the runner uses none.
+    """
+
+    cell: Cell
+    runner: str
+    runner_why: str
+    status: Outcome
+    reason: str
+    tests: Mapping[str, Case]
+    audits: Mapping[str, Audit]
+    packages: Mapping[str, str]
+    python: str
+    platform: str
+    host: Host
+    commit: str | None
+    dirty: bool | None
+    started: str
+    ended: str
+    duration_s: float
+    image_digest: str | None = None
+    problems: tuple[str, ...] = field(default=())
+
+
+def counts(record: CellRecord) -> dict[Outcome, int]:
+    """How many tests ended each way; every kind is there, also at 0."""
+    numbers = dict.fromkeys(Outcome, 0)
+    for case in record.tests.values():
+        numbers[case.outcome] += 1
+    return numbers
+
+
+def to_json(record: CellRecord) -> str:
+    document: dict[str, Any] = {"kind": KIND, "schema": SCHEMA, "name": record.cell.name}
+    document |= {key: getattr(record, key) for key in CellRecord.__dataclass_fields__}
+    document["cell"] = asdict(record.cell)
+    document["host"] = asdict(record.host)
+    document["tests"] = {name: case_row(case) for name, case in sorted(record.tests.items())}
+    document["audits"] = {name: asdict(audit) for name, audit in sorted(record.audits.items())}
+    document["packages"] = dict(sorted(record.packages.items(), key=lambda item: item[0].lower()))
+    return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+
+
+def from_json(text: str, origin: str = "record") -> CellRecord:
+    """Raises RequestError for another schema or anything that is not a whole record."""
+    try:
+        document = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise RequestError(f"{origin}: not JSON: {error}", "run the cell again with `llem matrix run`") from error
+    if not isinstance(document, dict) or document.get("kind") != KIND:
+        raise RequestError(f"{origin}: not a cell record", "give a file that `llem matrix run` wrote")
+    if document.get("schema") != SCHEMA:
+        raise RequestError(
+            f"{origin}: record schema {document.get('schema')!r}, this version of llem reads {SCHEMA}",
+            "run the cell again with `llem matrix run`, or read it with the version of llem that wrote it",
+        )
+    try:
+        return _record(document)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise RequestError(f"{origin}: not a whole cell record ({error!r})", "run the cell again") from error
+
+
+def _record(document: dict[str, Any]) -> CellRecord:
+    values = {key: document[key] for key in CellRecord.__dataclass_fields__}
+    cell = dict(document["cell"])
+    cell["requirements"] = tuple(cell["requirements"])
+    host = dict(document["host"])
+    host["gpus"] = tuple(host["gpus"])
+    audits = {
+        name: Audit(Outcome(row["outcome"]), row["reason"], row["report"]) for name, row in document["audits"].items()
+    }
+    values |= {
+        "cell": Cell(**cell),
+        "host": Host(**host),
+        "status": Outcome(document["status"]),
+        "tests": cases_from_rows(document["tests"]),
+        "audits": audits,
+        "problems": tuple(document["problems"]),
+    }
+    return CellRecord(**values)
+
+
+def case_row(case: Case) -> dict[str, Any]:
+    """A case's JSON form; what is empty is left out."""
+    row: dict[str, Any] = {"outcome": case.outcome, "duration_s": round(case.duration_s, 3)}
+    if case.reason:
+        row["reason"] = case.reason
+    if case.proves:
+        row["proves"] = [{"field": name, "rung": rung} for name, rung in case.proves]
+    return row
+
+
+def cases_from_rows(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, Case]:
+    kinds = {str(outcome): outcome for outcome in Outcome}
+    return {
+        name: Case(
+            kinds[row["outcome"]],
+            row["duration_s"],
+            row.get("reason", ""),
+            tuple((proof["field"], proof["rung"]) for proof in row["proves"]) if "proves" in row else (),
+        )
+        for name, row in rows.items()
+    }
+
+
+def read(path: Path) -> CellRecord:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RequestError(f"{path}: cannot be read ({error})", "give a file that `llem matrix run` wrote") from error
+    return from_json(text, str(path))
+
+
+def write(record: CellRecord, path: Path) -> None:
+    write_text(to_json(record), path)
+
+
+def write_text(text: str, path: Path) -> None:
+    """Whole or not at all: an earlier file stays as it was until the new one is complete."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", suffix=".tmp", delete=False
+        ) as file:
+            temporary = Path(file.name)
+            try:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+                # NamedTemporaryFile is 0600; a record is meant to be read by others.
+                os.fchmod(file.fileno(), 0o644)
+                temporary.replace(path)
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
+    except OSError as error:
+        cause = f"{path}: cannot be written: {error.strerror or error}"
+        raise EnvironmentLacksError(cause, "make room or choose a folder that can be written with -o") from error

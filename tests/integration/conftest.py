@@ -1,0 +1,58 @@
+"""Markers that tie an integration test to the field it proves, and a gap to whose it is."""
+
+import difflib
+
+import pytest
+
+RUNGS = ("effective", "observed")
+BACKENDS = ("pytorch", "vllm", "tensorrt")
+WHOSE = ("ours", "upstream")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for whose in WHOSE:
+        config.addinivalue_line("markers", f"xfail_{whose}(reason): an expected failure that is {whose} to mend")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        _tie_to_fields(item)
+        _say_whose_gap(item)
+
+
+def _tie_to_fields(item: pytest.Item) -> None:
+    # Markers come nearest first; the order of a test's decorators is the readable one.
+    for marker in reversed(list(item.iter_markers("field"))):
+        if len(marker.args) != 2 or marker.kwargs:
+            raise pytest.UsageError(f'{item.nodeid}: write @pytest.mark.field("num_beams", "observed")')
+        name, rung = marker.args
+        if rung not in RUNGS:
+            raise pytest.UsageError(f"{item.nodeid}: rung {rung!r} is not one of {', '.join(RUNGS)}")
+        item.user_properties += [("field", _field_path(item, name)), ("rung", rung)]
+
+
+def _field_path(item: pytest.Item, name: str) -> str:
+    from llenergymeasure.config.bindings import field_paths
+
+    backend = next((part for part in reversed(item.path.parts) if part in BACKENDS), None)
+    if backend is None:
+        raise pytest.UsageError(f"{item.nodeid}: the field marker belongs to tests in a folder named after a backend")
+    path = f"{backend}.{name}"
+    known = field_paths(backend)
+    if path not in known:
+        near = difflib.get_close_matches(path, known, n=1)
+        hint = f"; did you mean {near[0].removeprefix(backend + '.')!r}?" if near else ""
+        raise pytest.UsageError(f"{item.nodeid}: no field {name!r}{hint}")
+    return path
+
+
+def _say_whose_gap(item: pytest.Item) -> None:
+    if any(item.iter_markers("xfail")):
+        raise pytest.UsageError(f"{item.nodeid}: say whose gap it is: xfail_ours(reason) or xfail_upstream(reason)")
+    for whose in WHOSE:
+        for marker in item.iter_markers(f"xfail_{whose}"):
+            if len(marker.args) != 1 or not isinstance(marker.args[0], str) or marker.kwargs:
+                raise pytest.UsageError(f'{item.nodeid}: write @pytest.mark.xfail_{whose}("reason")')
+            item.user_properties.append(("xfail", whose))
+            item.add_marker(pytest.mark.xfail(reason=marker.args[0], strict=True))
