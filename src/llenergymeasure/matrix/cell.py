@@ -143,7 +143,7 @@ def scrub(text: str, places: Mapping[str, str]) -> str:
     """Replace each folder by its name, the deepest first."""
     for folder, name in sorted(places.items(), key=lambda item: -len(item[0])):
         if folder.count("/") > 1 or folder in ("/root", "/tmp"):  # noqa: S108 - looked for, not used
-            text = re.sub(re.escape(folder) + r"(?![\w-])", name, text)
+            text = re.sub(rf"(?<![\w.-]){re.escape(folder)}(?![\w-])", name, text)
     return text
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llenergymeasure.matrix.records import Case, Outcome
+from llenergymeasure.matrix.records import Case, Outcome, one_line
 
 if TYPE_CHECKING:
     import pytest
@@ -31,7 +31,8 @@ def pytest_runtest_logreport(report: "pytest.TestReport") -> None:
     if outcome is Outcome.PASSED and report.when != "call":
         return
     proves = [[value, rung] for (_, value), (_, rung) in _proofs(report.user_properties)]
-    _write({"report": report.nodeid, "outcome": outcome, "duration_s": report.duration, "proves": proves})
+    event = {"report": report.nodeid, "outcome": outcome, "duration_s": report.duration, "proves": proves}
+    _write({**event, "reason": _reason(report)})
 
 
 def pytest_runtest_logfinish(nodeid: str) -> None:
@@ -62,10 +63,8 @@ def _note(found: dict[str, Case], event: dict[str, Any]) -> None:
     name, outcome = event["report"], Outcome(event["outcome"])
     known = found.get(name)
     if known is None or known.outcome is Outcome.SKIPPED or outcome.rank > known.outcome.rank:
-        reason = "" if outcome is Outcome.PASSED else "the run ended before it could report why"
-        found[name] = Case(
-            outcome, event["duration_s"], reason, tuple((field, rung) for field, rung in event["proves"])
-        )
+        proves = tuple((field, rung) for field, rung in event["proves"])
+        found[name] = Case(outcome, event["duration_s"], event["reason"], proves)
 
 
 def _events(path: Path) -> Iterator[dict[str, Any]]:
@@ -90,6 +89,15 @@ def _outcome(report: "pytest.TestReport") -> Outcome:
             return Outcome.SKIPPED
         return Outcome.XFAIL_UPSTREAM if ("xfail", "upstream") in report.user_properties else Outcome.XFAIL_OURS
     return Outcome.PASSED
+
+
+def _reason(report: "pytest.TestReport") -> str:
+    if hasattr(report, "wasxfail"):
+        return str(report.wasxfail).removeprefix("reason: ")
+    if isinstance(report.longrepr, tuple):  # file, line and words of a skip
+        return report.longrepr[2].removeprefix("Skipped: ")
+    crash = getattr(report.longrepr, "reprcrash", None)
+    return one_line(crash.message if crash else str(report.longrepr or ""))
 
 
 def _proofs(properties: list[tuple[str, object]]) -> Iterator[tuple[tuple[str, object], tuple[str, object]]]:

@@ -7,10 +7,9 @@ from typing import Any
 
 from lxml import etree
 
-from llenergymeasure.matrix.records import Case, Outcome
+from llenergymeasure.matrix.records import Case, Outcome, one_line
 
 MAX_BYTES = 256 * 1024 * 1024
-REASON_CHARACTERS = 400
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ def read(path: Path) -> JUnitReport:
     except _ForeignError as error:
         return JUnitReport(cases, (f"{path.name}: {error}",))
     except etree.XMLSyntaxError as error:
-        return JUnitReport(cases, (f"{path.name}: broken after {len(cases)} tests: {_one_line(str(error))}",))
+        return JUnitReport(cases, (f"{path.name}: broken after {len(cases)} tests: {one_line(str(error))}",))
     return JUnitReport(cases)
 
 
@@ -70,7 +69,7 @@ def _check_root(root: Any) -> None:
     if document.doctype or document.internalDTD is not None:
         raise _ForeignError("declares a DOCTYPE, which no test runner writes")
     if root.tag not in ("testsuites", "testsuite"):
-        raise _ForeignError(f"its root is <{_one_line(str(root.tag))}>, not <testsuites> or <testsuite>")
+        raise _ForeignError(f"its root is <{one_line(str(root.tag))}>, not <testsuites> or <testsuite>")
 
 
 def _drop(element: Any) -> None:
@@ -131,9 +130,4 @@ def _seconds(text: str | None) -> float:
 
 
 def _reason(child: Any) -> str:
-    return _one_line(child.get("message") or child.text or child.get("type") or "")
-
-
-def _one_line(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= REASON_CHARACTERS else line[: REASON_CHARACTERS - 1] + "…"
+    return one_line(child.get("message") or child.text or child.get("type") or "")

