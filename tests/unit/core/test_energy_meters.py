@@ -70,7 +70,7 @@ def test_rapl_reads_each_package_once_and_nothing_inside_it(tmp_path: Path) -> N
     _domain(tmp_path, "intel-rapl:0:1", "dram", "2")
     _domain(tmp_path, "intel-rapl:1", "package-1", "22")
     _domain(tmp_path, "intel-rapl:2", "psys", "99")
-    _domain(tmp_path, "intel-rapl-mmio:0", "package-0", "33")
+    _domain(tmp_path, "intel-rapl-mmio:0", "package-2", "33")
 
     counts = RaplMeter.open(tmp_path).read().counts
 

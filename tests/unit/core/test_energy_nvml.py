@@ -71,7 +71,7 @@ def _fake(boards: Sequence[Board]) -> Any:
 def _uuids(boards: Sequence[Board], gpus: Sequence[int | str] | None, **environ: str) -> list[str]:
     meter = NvmlMeter.open(gpus, environ, _fake(boards))
     assert isinstance(meter, NvmlMeter), meter
-    return list(meter.read().counts)
+    return [gpu.uuid for gpu in meter.gpus]
 
 
 def _refusal(boards: Sequence[Board], gpus: Sequence[int | str] | None, **environ: str) -> str:
