@@ -80,7 +80,9 @@ class Surface:
 
     def parameters(self) -> list[tuple[str, Parameter]]:
         """Every (entry point, parameter) pair."""
-        return [(point.name, parameter) for point in self.entry_points.values() for parameter in point.parameters.values()]
+        return [
+            (point.name, parameter) for point in self.entry_points.values() for parameter in point.parameters.values()
+        ]
 
 
 def to_json(surface: Surface) -> str:
@@ -97,7 +99,23 @@ def to_json(surface: Surface) -> str:
         "provenance": surface.provenance,
         "entry_points": points,
     }
-    return json.dumps(document, indent=1, ensure_ascii=False, sort_keys=False) + "\n"
+    return _one_row_a_line(document) + "\n"
+
+
+def _one_row_a_line(document: dict[str, Any]) -> str:
+    """JSON in which each parameter takes one line: small, and a diff of two files reads as a diff of parameters."""
+    head = {key: value for key, value in document.items() if key != "entry_points"}
+    blocks = []
+    for name, point in document["entry_points"].items():
+        rows = ",\n".join(f"   {_compact(key)}: {_compact(row)}" for key, row in point["parameters"].items())
+        opening = '"open": true, ' if "open" in point else ""
+        blocks.append(f'  {_compact(name)}: {{{opening}"parameters": {{\n{rows}\n  }}}}')
+    lines = [f" {_compact(key)}: {_compact(value)}" for key, value in head.items()]
+    return "{\n" + ",\n".join([*lines, ' "entry_points": {\n' + ",\n".join(blocks) + "\n }"]) + "\n}"
+
+
+def _compact(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 def from_json(text: str, origin: str = "surface") -> Surface:
@@ -128,9 +146,20 @@ def read(path: Path) -> Surface:
 
 def _parameter_row(parameter: Parameter) -> dict[str, Any]:
     row: dict[str, Any] = {}
-    for key in ("type", "default", "resolved", "required", "choices", "minimum", "maximum", "status", "via", "platform"):
+    for key in (
+        "type",
+        "default",
+        "resolved",
+        "required",
+        "choices",
+        "minimum",
+        "maximum",
+        "status",
+        "via",
+        "platform",
+    ):
         value = getattr(parameter, key)
-        if value is UNKNOWN or value == Parameter.__dataclass_fields__[key].default and key != "default":
+        if value is UNKNOWN or (value == Parameter.__dataclass_fields__[key].default and key != "default"):
             continue
         row[key] = list(value) if isinstance(value, tuple) else value
     return row

@@ -1,0 +1,49 @@
+"""A surface from a wheel or a source folder, with nothing installed."""
+
+import hashlib
+from datetime import UTC, datetime
+from pathlib import Path
+
+from llenergymeasure.errors import RequestError
+from llenergymeasure.surface import static
+from llenergymeasure.surface.model import Surface
+from llenergymeasure.surface.packages import packages
+from llenergymeasure.surface.sources import (
+    FolderReader,
+    Modules,
+    folder_version,
+    open_wheel,
+    package_folder,
+    wheel_identity,
+)
+
+
+def from_wheel(backend: str, path: Path) -> Surface:
+    """Raises RequestError for what is not a wheel, another package's wheel, or one without the modules needed."""
+    known = packages(backend)
+    name, version = wheel_identity(path)
+    if name not in known:
+        raise RequestError(f"{path}: a wheel of {name}", f"for the backend {backend} give one of {' or '.join(known)}")
+    with open_wheel(path) as reader:
+        points = static.entry_points(Modules(reader, name), known[name])
+    provenance = {"method": "static", "wheel": path.name, "sha256": _digest(path), "date": _today()}
+    return Surface(backend, name, version.partition("+")[0], points, provenance)
+
+
+def from_source(backend: str, folder: Path) -> Surface:
+    """From a package folder, or a checkout that holds one under `src/` or at its root."""
+    known = packages(backend)
+    found = package_folder(folder.resolve(), tuple(known))
+    reader = FolderReader(found, str(folder))
+    points = static.entry_points(Modules(reader, found.name), known[found.name])
+    provenance = {"method": "static", "source": found.name, "date": _today()}
+    return Surface(backend, found.name, folder_version(found).partition("+")[0], points, provenance)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _today() -> str:
+    return datetime.now(UTC).date().isoformat()

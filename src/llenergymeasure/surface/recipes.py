@@ -1,0 +1,71 @@
+"""What has to be said about an entry point before its parameters can be read: where its source stands."""
+
+from dataclasses import dataclass
+
+ALL = "all"
+POPPED = "popped"  # only names that the body removes from its **kwargs: the rest is meant for somebody else
+BODY = "body"  # every name in the body, none of the signature, which is internal
+
+
+@dataclass(frozen=True)
+class Part:
+    """One function or class whose parameters an entry point has.
+
+    Attributes:
+        module: path inside the package.
+        name: `function`, `Class` (its constructor) or `Class.method`.
+    """
+
+    module: str
+    name: str
+    take: str = ALL
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """An entry point and where its parameters are read.
+
+    Attributes:
+        name: the dotted name that users import.
+        parts: outermost first; where two have a parameter in common the outer one's default applies.
+        open: whether further names are accepted; None leaves it to the source.
+        given: parameters that are passed in every call.
+        defaults: `Class.method` in the first part's module that returns the defaults applied later, as a dict.
+        fallback: a function whose signature's defaults apply where this one's are None.
+        handed: (module, variable) of a dict whose entries become the arguments; defaults given there apply.
+        constants: (parameter, module, name) of module constants that apply where the parameter is None.
+    """
+
+    name: str
+    parts: tuple[Part, ...]
+    open: bool | None = None
+    given: tuple[str, ...] = ()
+    defaults: str = ""
+    fallback: Part | None = None
+    handed: tuple[str, str] | None = None
+    constants: tuple[tuple[str, str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Family:
+    """Every subclass of `base` in a module, each an entry point of its own.
+
+    Attributes:
+        exporter: the module whose text lists the public names; others are named by their module.
+    """
+
+    module: str
+    base: str
+    prefix: str
+    exporter: str
+
+
+@dataclass(frozen=True)
+class Package:
+    """One package of a backend: entry points that each version either has or lacks."""
+
+    backend: str
+    name: str
+    recipes: tuple[Recipe, ...]
+    families: tuple[Family, ...] = ()
+    required: tuple[str, ...] = ()  # modules without which this is not the package

@@ -1,0 +1,101 @@
+"""The pinned versions' surfaces, shipped as data, and the surface of what is installed here."""
+
+import difflib
+import importlib.metadata
+import importlib.util
+from functools import lru_cache
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+from packaging.version import InvalidVersion, Version
+
+from llenergymeasure.errors import EnvironmentLacksError, RequestError
+from llenergymeasure.surface.extract import from_source
+from llenergymeasure.surface.model import Surface, from_json
+from llenergymeasure.surface.packages import packages
+
+_DATA = files("llenergymeasure.surface") / "data"
+
+
+def versions(backend: str, package: str | None = None) -> list[str]:
+    """The versions with a snapshot, oldest first; of the backend's own package unless a companion is named."""
+    names = [entry.name for entry in _folder(backend, package).iterdir() if entry.name.endswith(".json")]
+    return sorted((name.removesuffix(".json") for name in names), key=Version)
+
+
+@lru_cache(maxsize=64)
+def load(backend: str, version: str, package: str | None = None) -> Surface:
+    """A snapshot; without `package` the backend's own, with its companions' entry points added.
+
+    Raises RequestError for a version that has none.
+    """
+    path = _folder(backend, package) / f"{version}.json"
+    if not path.is_file():
+        known = versions(backend, package)
+        raise RequestError(
+            f"{backend} {version}: no snapshot of this version{_nearest(version, known)}",
+            f"choose one of: {', '.join(known)}",
+        )
+    surface = from_json(path.read_text(encoding="utf-8"), f"{backend} {version}")
+    return surface if package else _with_companions(surface)
+
+
+def installed(backend: str) -> Surface:
+    """The surface of the backend installed here: its snapshot if the version is pinned, else read from its source.
+
+    Raises EnvironmentLacksError where it is not installed.
+    """
+    package = next(iter(packages(backend)))
+    version = installed_version(backend)
+    if version in versions(backend):
+        return load(backend, version)
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        raise _missing(backend, package)
+    return _with_companions(from_source(backend, Path(spec.origin).parent))
+
+
+def installed_version(backend: str) -> str:
+    """The version of the backend's own package, without a local suffix such as +cpu."""
+    package = next(iter(packages(backend)))
+    try:
+        return importlib.metadata.version(package).partition("+")[0]
+    except importlib.metadata.PackageNotFoundError:
+        raise _missing(backend, package) from None
+
+
+def _missing(backend: str, package: str) -> EnvironmentLacksError:
+    return EnvironmentLacksError(f"{package} is not installed here", f'pip install "llenergymeasure[{backend}]"')
+
+
+def _folder(backend: str, package: str | None) -> Traversable:
+    known = packages(backend)  # refuses an unknown backend
+    if package is not None and package not in known:
+        near = difflib.get_close_matches(package, known, n=1)
+        raise RequestError(
+            f"{package}: not a package of the backend {backend}" + (f"; did you mean {near[0]}?" if near else ""),
+            f"choose one of: {', '.join(known)}",
+        )
+    own = package is None or package == next(iter(known))
+    return _DATA / (backend if own else str(package))
+
+
+def _with_companions(surface: Surface) -> Surface:
+    points = dict(surface.entry_points)
+    provenance = dict(surface.provenance)
+    for package in list(packages(surface.backend))[1:]:
+        newest = versions(surface.backend, package)[-1]
+        points |= load(surface.backend, newest, package).entry_points
+        provenance[package] = newest
+    return Surface(surface.backend, surface.package, surface.version, points, provenance)
+
+
+def _nearest(version: str, known: list[str]) -> str:
+    try:
+        wanted = Version(version)
+    except InvalidVersion:
+        near = difflib.get_close_matches(version, known, n=1)
+        return f"; did you mean {near[0]}?" if near else ""
+    older = [item for item in known if Version(item) < wanted]
+    return f"; the nearest older one is {older[-1]}" if older else f"; the oldest is {known[0]}"

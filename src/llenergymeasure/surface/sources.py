@@ -1,0 +1,203 @@
+"""Where a package's text is read from: a wheel or a folder, without installing or importing either."""
+
+import ast
+import re
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+from llenergymeasure.errors import RequestError
+
+_WHEEL_NAME = re.compile(r"(?P<package>[A-Za-z0-9_.]+)-(?P<version>[^-]+)(-[^-]+){3,4}\.whl")
+_VERSION = re.compile(r"^__version__\s*(?::\s*str\s*)?=\s*['\"]([^'\"]+)['\"]", re.MULTILINE)
+
+
+class Reader(Protocol):
+    """One package's files, by their path inside the package folder."""
+
+    origin: str
+
+    def text(self, member: str) -> str | None: ...
+
+
+@dataclass
+class WheelReader:
+    """Reads single members, so that a wheel of a hundred megabytes costs no more than the files that matter."""
+
+    archive: zipfile.ZipFile
+    package: str
+    origin: str
+
+    def text(self, member: str) -> str | None:
+        try:
+            return self.archive.read(f"{self.package}/{member}").decode("utf-8")
+        except KeyError:
+            return None
+
+
+@dataclass
+class FolderReader:
+    folder: Path
+    origin: str
+
+    def text(self, member: str) -> str | None:
+        path = self.folder / member
+        return path.read_text(encoding="utf-8") if path.is_file() else None
+
+
+def wheel_identity(path: Path) -> tuple[str, str]:
+    """The (package, version) that a wheel's file name states."""
+    match = _WHEEL_NAME.fullmatch(path.name)
+    if match is None:
+        raise RequestError(
+            f"{path}: not a wheel's file name", "give a file such as transformers-5.23.0-py3-none-any.whl"
+        )
+    return match["package"].lower().replace("-", "_"), match["version"]
+
+
+@contextmanager
+def open_wheel(path: Path) -> Iterator[WheelReader]:
+    package, _ = wheel_identity(path)
+    try:
+        archive = zipfile.ZipFile(path)
+    except FileNotFoundError:
+        raise RequestError(
+            f"{path}: no such file", "give the path of a downloaded wheel (`pip download --no-deps`)"
+        ) from None
+    except (zipfile.BadZipFile, OSError) as error:
+        raise RequestError(f"{path}: not a readable wheel ({error})", "download it again; it may be cut off") from error
+    with archive:
+        yield WheelReader(archive, package, str(path))
+
+
+def package_folder(folder: Path, packages: tuple[str, ...]) -> Path:
+    """The package folder meant by `folder`: itself, or the one inside a checkout."""
+    if not folder.is_dir():
+        raise RequestError(f"{folder}: no such folder", "give a package folder, or a checkout that holds src/<package>")
+    for package in packages:
+        for candidate in (folder, folder / "src" / package, folder / package):
+            if candidate.name == package and (candidate / "__init__.py").is_file():
+                return candidate
+    raise RequestError(
+        f"{folder}: holds no package {' or '.join(packages)}",
+        "give the package folder itself, or a checkout of its repository",
+    )
+
+
+def folder_version(folder: Path) -> str:
+    """The version that a package folder states, or that the metadata installed beside it states."""
+    for name in ("version.py", "__init__.py"):
+        path = folder / name
+        match = _VERSION.search(path.read_text(encoding="utf-8")) if path.is_file() else None
+        if match:
+            return match[1]
+    for info in sorted(folder.parent.glob(f"{folder.name}-*.dist-info")):
+        return info.name.removesuffix(".dist-info").rpartition("-")[2]
+    raise RequestError(
+        f"{folder}: states no version", "give a released package, with __version__ or its .dist-info folder beside it"
+    )
+
+
+@dataclass
+class Module:
+    """One parsed source file."""
+
+    name: str
+    text: str
+    tree: ast.Module = field(init=False)
+
+    def __post_init__(self) -> None:
+        try:
+            self.tree = ast.parse(self.text)
+        except SyntaxError as error:
+            raise RequestError(
+                f"{self.name}, line {error.lineno}: not valid Python for this interpreter ({error.msg})",
+                "use a newer Python, or another version of the package",
+            ) from error
+
+    @cached_property
+    def lines(self) -> list[str]:
+        return self.text.splitlines()
+
+    @cached_property
+    def classes(self) -> dict[str, ast.ClassDef]:
+        return {node.name: node for node in self.tree.body if isinstance(node, ast.ClassDef)}
+
+    @cached_property
+    def functions(self) -> dict[str, ast.FunctionDef]:
+        # A later definition replaces an earlier one: @overload stubs stand before the real function.
+        return {node.name: node for node in self.tree.body if isinstance(node, ast.FunctionDef)}
+
+    @cached_property
+    def constants(self) -> dict[str, ast.expr]:
+        return assignments(self.tree.body)
+
+    @cached_property
+    def enums(self) -> dict[str, dict[str, Any]]:
+        """Enumerations defined here: member name to value, for those with literal values."""
+        found: dict[str, dict[str, Any]] = {}
+        for name, node in self.classes.items():
+            if any("Enum" in ast.unparse(base) for base in node.bases):
+                found[name] = {
+                    key: value.value for key, value in assignments(node.body).items() if isinstance(value, ast.Constant)
+                }
+        return found
+
+    def bases(self, node: ast.ClassDef) -> Iterator[ast.ClassDef]:
+        """The class itself and the bases defined in this module, nearest first."""
+        yield node
+        for base in node.bases:
+            parent = self.classes.get(ast.unparse(base).rpartition(".")[2])
+            if parent is not None and parent is not node:
+                yield from self.bases(parent)
+
+    def method(self, node: ast.ClassDef, name: str) -> tuple[ast.ClassDef, ast.FunctionDef] | None:
+        for owner in self.bases(node):
+            for item in owner.body:
+                if isinstance(item, ast.FunctionDef) and item.name == name:
+                    return owner, item
+        return None
+
+
+def assignments(body: list[ast.stmt]) -> dict[str, ast.expr]:
+    found: dict[str, ast.expr] = {}
+    for node in body:
+        if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
+            found[node.targets[0].id] = node.value
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None:
+            found[node.target.id] = node.value
+    return found
+
+
+def is_dataclass(node: ast.ClassDef) -> bool:
+    return any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list)
+
+
+class Modules:
+    """The modules of one package, each read and parsed once."""
+
+    def __init__(self, reader: Reader, package: str) -> None:
+        self.reader = reader
+        self.package = package
+        self._parsed: dict[str, Module | None] = {}
+
+    def get(self, member: str) -> Module | None:
+        if member not in self._parsed:
+            text = self.reader.text(member)
+            self._parsed[member] = (
+                None if text is None else Module(f"{self.reader.origin}: {self.package}/{member}", text)
+            )
+        return self._parsed[member]
+
+    def need(self, member: str) -> Module:
+        module = self.get(member)
+        if module is None:
+            raise RequestError(
+                f"{self.reader.origin}: {self.package}/{member} is missing",
+                f"give a complete {self.package}; very old or very new versions may be laid out otherwise",
+            )
+        return module
