@@ -5,12 +5,13 @@ other fields it needs to act; its one-sentence description is the docstring unde
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticCustomError
 
 BACKENDS = ("pytorch", "vllm", "tensorrt")
 _PACKAGES = {
@@ -30,13 +31,34 @@ class Section(Model):
 
     Attributes:
         entry_point: where a field goes whose declaration names no target.
+        always: arguments that the section sends because it is there, such as the switch of its method.
         enables: an entry point that is called because the section is there, even when it sets nothing.
         form: what the parent's parameter gets: an `object` of the entry point, or a plain `mapping`.
     """
 
     entry_point: ClassVar[str] = ""
+    always: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     enables: ClassVar[str] = ""
     form: ClassVar[Literal["object", "mapping"]] = "object"
+
+    @model_validator(mode="after")
+    def _nothing_is_ignored(self) -> Self:
+        """Refuse a field that the backend would accept and then ignore, or that contradicts another."""
+        for name, info in type(self).model_fields.items():
+            binding = binding_of(info)
+            if binding is None or getattr(self, name) is None:
+                continue
+            if binding.needs and not any(need.holds(self) for need in binding.needs):
+                wanted = " or ".join(map(str, binding.needs))
+                raise PydanticCustomError(
+                    "ignored", "would be ignored: it acts only with {wanted}", {"field": name, "wanted": wanted}
+                )
+            for other in binding.excludes:
+                if other.holds(self):
+                    raise PydanticCustomError(
+                        "contradiction", "contradicts {other}: set only one of them", {"field": name, "other": str(other)}
+                    )
+        return self
 
 
 @dataclass(frozen=True)
@@ -110,6 +132,7 @@ class Binding:
         effect: what is expected of it on energy, throughput or latency; "" where nothing is known.
         convert: the name of the conversion that makes a real object of the value (`config/lowering.py`).
         needs: alternatives, one of which must hold or the backend would ignore the field.
+        excludes: conditions on siblings, each of which contradicts the field.
         sample: a valid value that is no backend's default, for the proofs; None derives one from the type.
         context: sibling fields that a sample needs to be valid at all.
     """
@@ -118,8 +141,9 @@ class Binding:
     effect: str = ""
     convert: str = ""
     needs: tuple[Need, ...] = ()
+    excludes: tuple[Need, ...] = ()
     sample: Any = None
-    context: Mapping[str, Any] = MappingProxyType({})
+    context: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -138,6 +162,7 @@ def binds(
     effect: str = "",
     convert: str = "",
     needs: Need | tuple[Need, ...] = (),
+    excludes: Need | tuple[Need, ...] = (),
     sample: Any = None,
     context: Mapping[str, Any] | None = None,
     default: Any = None,
@@ -148,9 +173,15 @@ def binds(
     Args:
         bounds: what pydantic's Field takes: ge, gt, le, lt, min_length, max_length, pattern, discriminator.
     """
-    alternatives = (needs,) if isinstance(needs, Need) else needs
-    parsed = tuple(Target(*target.rsplit(":", 1)) if ":" in target else Target(target, "") for target in targets)
-    binding = Binding(parsed, effect, convert, alternatives, sample, MappingProxyType(dict(context or {})))
+    binding = Binding(
+        targets=tuple(Target(*target.rsplit(":", 1)) if ":" in target else Target(target, "") for target in targets),
+        effect=effect,
+        convert=convert,
+        needs=(needs,) if isinstance(needs, Need) else needs,
+        excludes=(excludes,) if isinstance(excludes, Need) else excludes,
+        sample=sample,
+        context=dict(context or {}),
+    )
     return Field(default=default, json_schema_extra=Declared(binding), **bounds)
 
 
@@ -228,13 +259,18 @@ def _walk(
         binding = binding_of(info)
         nested = tuple(section_types(info.annotation))
         if binding is not None:
-            yield BoundField(spelled, here, variant, model, name, info, binding)
+            yield BoundField(spelled, here, variant, declaring_class(model, name), name, info, binding)
         elif not nested and (inner := _model_type(info.annotation)) is not None:
             yield from _walk(inner, backend, here, variant, spelled)
         for section in nested:
             choice = discriminator(section) if len(nested) > 1 else None
             inside = {**variant, (*here, choice[0]): choice[1]} if choice else variant
             yield from _walk(section, backend, here, inside, f"{spelled}[{choice[1]}]" if choice else spelled)
+
+
+def declaring_class(model: type[Model], name: str) -> type[Model]:
+    """The class that declares the field, whose entry point applies, not the one that inherits it."""
+    return next(base for base in model.__mro__ if name in vars(base).get("__annotations__", {}))
 
 
 def _model_type(annotation: Any) -> type[Model] | None:

@@ -102,7 +102,7 @@ class Loading(Section):
     """Module fusions that are applied while loading."""
 
     tp_plan: Literal["auto"] | dict[str, str] | None = binds(
-        sample="auto", effect="Latency falls and total power rises with the number of devices."
+        sample="auto", excludes=(is_set("device_map"), is_set("distributed")), effect="Latency falls and total power rises with the number of devices."
     )
     """Tensor-parallel plan: auto takes the model's own; one process per device is started."""
 

@@ -1,0 +1,154 @@
+"""From a configuration to the keyword arguments of every entry point, by walking the declarations; nothing backend-specific is imported."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from llenergymeasure.config.bindings import (
+    OWN_PACKAGE,
+    BoundField,
+    Model,
+    Section,
+    Target,
+    binding_of,
+    declaring_class,
+)
+from llenergymeasure.config.models import ExperimentConfig
+
+
+@dataclass(frozen=True)
+class Ref:
+    """An attribute of the backend's package, such as `torch.bfloat16`, named before it is imported."""
+
+    path: str
+
+    def __str__(self) -> str:
+        return self.path
+
+
+@dataclass(frozen=True)
+class Build:
+    """An object of the backend's package, named before it is built."""
+
+    entry_point: str
+    arguments: Mapping[str, Any]
+
+    def __str__(self) -> str:
+        return f"{self.entry_point}({', '.join(f'{name}={plain(value)!r}' for name, value in self.arguments.items())})"
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A second model that the backend loads and passes on, such as an assistant."""
+
+    source: str
+
+    def __str__(self) -> str:
+        return f"model({self.source})"
+
+
+CONVERSIONS: Mapping[str, Callable[[Any], Any]] = MappingProxyType(
+    {
+        "torch_dtype": lambda value: value if value == "auto" else Ref(f"torch.{value}"),
+        "tf32": lambda value: "high" if value else "highest",
+        "kernel_config": lambda value: Build("transformers.KernelConfig", {"kernel_mapping": value}),
+        "assistant": Loaded,
+    }
+)
+
+
+NOTHING = object()
+
+
+@dataclass
+class Calls:
+    """Keyword arguments per entry point, and which field each came from."""
+
+    arguments: dict[str, dict[str, Any]] = field(default_factory=dict)
+    origins: dict[Target, str] = field(default_factory=dict)
+
+    def __getitem__(self, entry_point: str) -> dict[str, Any]:
+        """The arguments of an entry point, empty where nothing is set."""
+        return self.arguments.get(entry_point, {})
+
+    def __contains__(self, entry_point: str) -> bool:
+        return entry_point in self.arguments
+
+    def enable(self, entry_point: str) -> None:
+        self.arguments.setdefault(entry_point, {})
+
+    def put(self, target: Target, value: Any, path: str) -> None:
+        self.arguments.setdefault(target.entry_point, {})[target.name] = value
+        self.origins[target] = path
+
+
+def lower(config: ExperimentConfig) -> Calls:
+    """What the configuration sends: only what was set, each value at the parameters that its field binds."""
+    calls = Calls()
+    _lower(config, "", config.backend, calls)
+    _lower(config.section, config.backend, config.backend, calls)
+    for entry_point, arguments in config.passthrough.items():
+        for name, value in arguments.items():
+            calls.put(Target(entry_point, name), value, f"passthrough.{entry_point}.{name}")
+    return calls
+
+
+def _lower(model: Model, path: str, backend: str, calls: Calls, parent: dict[str, Any] | None = None) -> None:
+    """Lower a section's fields into the calls, or into the parent's object where the section describes one."""
+    for name, info in type(model).model_fields.items():
+        value = getattr(model, name)
+        spelled = f"{path}.{name}" if path else name
+        binding = binding_of(info)
+        if binding is None:
+            if isinstance(value, Model) and not isinstance(value, Section):
+                _lower(value, spelled, backend, calls)
+            continue
+        if value is None:
+            continue
+        targets = BoundField(spelled, (), {}, declaring_class(type(model), name), name, info, binding).targets(backend)
+        if isinstance(value, Section):
+            value = _section(value, spelled, backend, calls)
+        elif binding.convert:
+            value = CONVERSIONS[binding.convert](value)
+        if value is NOTHING:
+            continue
+        for target in targets:
+            if parent is not None and isinstance(model, Section) and target.entry_point == model.entry_point:
+                parent[target.name] = value
+            else:
+                calls.put(target, value, spelled)
+
+
+def _section(section: Section, path: str, backend: str, calls: Calls) -> Any:
+    """What a nested section is for its parent's parameter, NOTHING where it makes a call of its own."""
+    if section.enables:
+        calls.enable(section.enables)
+    if section.enables == section.entry_point != "":
+        _lower(section, path, backend, calls)
+        return NOTHING
+    own = dict(section.always)
+    _lower(section, path, backend, calls, own)
+    if section.enables and not own:
+        return NOTHING
+    return own if section.form == "mapping" else Build(section.entry_point, MappingProxyType(own))
+
+
+def plain(value: Any) -> Any:
+    """A lowered value as JSON can hold it and a person can read it."""
+    if isinstance(value, Ref | Build | Loaded):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value
+
+
+def as_document(calls: Calls) -> dict[str, dict[str, Any]]:
+    """The calls as JSON, this package's own callables left out."""
+    return {
+        entry_point: {name: plain(value) for name, value in arguments.items()}
+        for entry_point, arguments in calls.arguments.items()
+        if not entry_point.startswith(OWN_PACKAGE)
+    }

@@ -1,0 +1,193 @@
+"""What a user may ask for: one experiment, the same on every backend, and one backend section."""
+
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from llenergymeasure.config.backend_configs import PyTorchConfig
+from llenergymeasure.config.bindings import BACKENDS, Model, binds
+from llenergymeasure.config.pytorch.entry_points import (
+    FROM_PRETRAINED,
+    GENERATION_CONFIG,
+    SET_SEED,
+    TOKENIZER,
+)
+
+
+class Synthetic(Model):
+    """Prompts of random ordinary tokens, the same for the same seed and vocabulary."""
+
+    count: int = Field(ge=1)
+    """Number of prompts."""
+
+    input_tokens: int | list[int] = Field()
+    """Tokens of every prompt, or a list of lengths that is repeated until all prompts have one."""
+
+    seed: int = 0
+    """Seed of the token choice, separate from the seed of the generation."""
+
+    @model_validator(mode="after")
+    def _lengths_are_positive(self) -> Self:
+        if not self.lengths or min(self.lengths) < 1:
+            raise ValueError("input_tokens: every length must be at least 1")
+        return self
+
+    @property
+    def lengths(self) -> list[int]:
+        """One length per prompt."""
+        given = [self.input_tokens] if isinstance(self.input_tokens, int) else self.input_tokens
+        return [given[index % len(given)] for index in range(self.count)] if given else []
+
+
+class Prompts(Model):
+    """Where the prompts come from: exactly one of inline, file or synthetic."""
+
+    inline: list[str] | None = Field(default=None, min_length=1)
+    """The prompts themselves."""
+
+    file: Path | None = None
+    """Text file with a prompt a line, or a .jsonl file; relative to the config's folder."""
+
+    key: str = "prompt"
+    """Key of the prompt in each object of a .jsonl file."""
+
+    synthetic: Synthetic | None = None
+    """Prompts of given token lengths, made up."""
+
+    chat_template: bool = False
+    """Whether each prompt is wrapped as a user's turn by the tokenizer's chat template."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_forms(cls, value: Any) -> Any:
+        if isinstance(value, list):
+            return {"inline": value}
+        return {"file": value} if isinstance(value, str | Path) else value
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        given = [name for name in ("inline", "file", "synthetic") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"give exactly one of inline, file, synthetic; this gives {' and '.join(given) or 'none'}")
+        if self.synthetic is not None and self.chat_template:
+            raise ValueError("chat_template would be ignored: synthetic prompts are token ids without text")
+        return self
+
+
+class InputLimit(Model):
+    """The limit on input tokens, which means the same on every backend: the tool counts and cuts, not the backend."""
+
+    max_tokens: int | None = Field(default=None, ge=1)
+    """Most input tokens per prompt, special tokens included; null sets no limit below the model's own."""
+
+    overflow: Literal["error", "truncate_left", "truncate_right"] = "error"
+    """What happens to a longer prompt: refuse the run, or cut it on one side."""
+
+
+class OutputLimit(Model):
+    """Limits on generated tokens, which mean the same on every backend."""
+
+    max_tokens: int = binds(
+        f"{GENERATION_CONFIG}:max_new_tokens",
+        default=128,
+        ge=1,
+        sample=9,
+        effect="Decoding time and energy grow about in proportion to the tokens generated.",
+    )
+    """Most tokens generated per sequence, the end token included."""
+
+    min_tokens: int | None = binds(
+        f"{GENERATION_CONFIG}:min_new_tokens", ge=0, sample=3, effect="Set equal to max_tokens it makes the work of every run equal."
+    )
+    """Tokens that must be generated before an end token counts."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.min_tokens is not None and self.min_tokens > self.max_tokens:
+            raise ValueError(f"min_tokens ({self.min_tokens}) is above max_tokens ({self.max_tokens})")
+        return self
+
+
+class Measurement(Model):
+    """The window: what is run before it, how often the work is repeated in it."""
+
+    warmup_batches: int = Field(default=1, ge=0)
+    """Batches of the real workload that run directly before the window and are not measured."""
+
+    repeats: int = Field(default=1, ge=1)
+    """Times that the whole workload runs inside the window."""
+
+    min_duration_s: float = Field(default=0.0, ge=0)
+    """Seconds that the window lasts at least; the workload is repeated until then."""
+
+    energy: bool = True
+    """Whether energy meters are read; where none can be read the result says why."""
+
+
+class ExperimentConfig(Model):
+    """One experiment on one backend."""
+
+    model: str = binds(
+        f"{FROM_PRETRAINED}:pretrained_model_name_or_path", f"{TOKENIZER}:pretrained_model_name_or_path", default=..., min_length=1, sample="elsewhere"
+    )  # fmt: skip
+    """Model folder, or repository on the model hub."""
+
+    revision: str | None = binds(f"{FROM_PRETRAINED}:revision", f"{TOKENIZER}:revision", sample="side")
+    """Branch, tag or commit of the model's repository."""
+
+    tokenizer: str | None = binds(f"{TOKENIZER}:pretrained_model_name_or_path", sample="elsewhere")
+    """Folder or repository of the tokenizer, where it is not the model's."""
+
+    tokenizer_revision: str | None = binds(f"{TOKENIZER}:revision", sample="side")
+    """Branch, tag or commit of the tokenizer's repository, where it is not the model's."""
+
+    prompts: Prompts
+    """The workload."""
+
+    input: InputLimit = InputLimit()
+    """Limit on input tokens."""
+
+    output: OutputLimit = OutputLimit()
+    """Limits on generated tokens."""
+
+    measurement: Measurement = Measurement()
+    """Warm-up and measured window."""
+
+    seed: int = binds(f"{SET_SEED}:seed", default=0, ge=0, lt=2**32, sample=17)
+    """Seed of everything random in the run."""
+
+    pytorch: PyTorchConfig | None = None
+    """Run on transformers and PyTorch, with these parameters."""
+
+    passthrough: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Further parameters by entry point and name, checked against the surface of the installed version."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare_section(cls, value: Any) -> Any:
+        # `pytorch:` with nothing under it is a wish for the backend with all its defaults.
+        if isinstance(value, dict):
+            return {key: {} if key in BACKENDS and item is None else item for key, item in value.items()}
+        return value
+
+    @model_validator(mode="after")
+    def _one_backend(self) -> Self:
+        given = [name for name in BACKENDS if getattr(self, name, None) is not None]
+        if len(given) != 1:
+            raise ValueError(
+                f"give exactly one backend section ({', '.join(name for name in BACKENDS if name in type(self).model_fields)}); "
+                f"this gives {' and '.join(given) or 'none'}"
+            )
+        return self
+
+    @property
+    def backend(self) -> str:
+        """The backend whose section is there."""
+        return next(name for name in BACKENDS if getattr(self, name, None) is not None)
+
+    @property
+    def section(self) -> PyTorchConfig:
+        """The backend's section."""
+        section: PyTorchConfig = getattr(self, self.backend)
+        return section

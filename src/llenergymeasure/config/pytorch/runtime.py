@@ -1,0 +1,82 @@
+"""Fields of how prompts are fed and how the process runs: batches, replicas, tokenizer, compilation, precision."""
+
+from typing import Literal
+
+from llenergymeasure.config.bindings import Section, above, binds, equals, is_set
+from llenergymeasure.config.pytorch.compilation import TorchCompile
+from llenergymeasure.config.pytorch.continuous import ContinuousBatching
+from llenergymeasure.config.pytorch.entry_points import (
+    AUTOCAST,
+    GENERATE_BATCH,
+    MAKE_BATCHES,
+    MATMUL_PRECISION,
+    PAD,
+    PLAN_REPLICAS,
+    TOKENIZE,
+    TOKENIZER,
+)
+
+
+class Runtime(Section):
+    batch_size: int | None = binds(
+        f"{MAKE_BATCHES}:batch_size",
+        ge=1,
+        sample=3,
+        effect="Larger batches share each read of the weights: energy per token falls until compute is the limit.",
+    )
+    """Prompts per call of generate."""
+
+    num_processes: int | None = binds(
+        f"{PLAN_REPLICAS}:num_processes", ge=1, sample=2, effect="Replicas multiply throughput, power and memory with the devices they use."
+    )
+    """Replicas of the model, each in a process of its own with a share of the prompts."""
+
+    allow_tf32: bool | None = binds(
+        f"{MATMUL_PRECISION}:precision", convert="tf32", effect="float32 models multiply on tensor cores: faster, less exact; other dtypes are not touched."
+    )
+    """Whether float32 matrix products may run in TensorFloat-32."""
+
+    autocast: Literal["float16", "bfloat16"] | None = binds(
+        f"{AUTOCAST}:dtype", convert="torch_dtype", sample="bfloat16", effect="Casts per operation: for float32 weights it saves compute but not their memory traffic."
+    )
+    """Number format that operations are cast to while the weights keep theirs."""
+
+    torch_compile: TorchCompile | None = binds(
+        effect="First calls compile for seconds to minutes; afterwards fewer kernel launches per step."
+    )
+    """Compilation of the model's forward pass."""
+
+    continuous_batching: ContinuousBatching | None = binds(
+        f"{GENERATE_BATCH}:continuous_batching_config",
+        excludes=(
+            is_set("batch_size"),
+            above("num_beams", 1),
+            is_set("prompt_lookup_num_tokens"),
+            is_set("assistant_model"),
+            is_set("cache_implementation"),
+            is_set("torch_compile"),
+        ),
+        effect="Finished sequences make room at once: less padding, fuller batches.",
+    )
+    """Continuous batching instead of fixed batches."""
+
+    use_fast: bool | None = binds(f"{TOKENIZER}:use_fast", sample=False)
+    """Whether the tokenizer is the compiled one."""
+
+    add_special_tokens: bool | None = binds(f"{TOKENIZE}:add_special_tokens", sample=False)
+    """Whether the tokenizer adds its start and end tokens to each prompt."""
+
+    padding: Literal["longest", "max_length"] | None = binds(
+        f"{PAD}:padding", sample="max_length", context={"padding_length": 32}, effect="Padding is computed like real tokens in the prompt's pass."
+    )
+    """How prompts of a batch are made equally long: to the longest, or to padding_length."""
+
+    padding_length: int | None = binds(
+        f"{PAD}:max_length", ge=1, sample=32, needs=equals("padding", "max_length"), context={"padding": "max_length"}
+    )
+    """Length to which prompts are padded with `padding: max_length`."""
+
+    pad_to_multiple_of: int | None = binds(
+        f"{PAD}:pad_to_multiple_of", ge=1, sample=16, effect="Rounder shapes suit tensor cores and cost padding."
+    )
+    """Multiple to which the padded length is rounded up."""

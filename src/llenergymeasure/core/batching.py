@@ -1,0 +1,54 @@
+"""Prompts as token ids, and how they are cut into the batches that a backend runs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One request's input.
+
+    Attributes:
+        index: place in the workload, the same on every replica.
+        ids: token ids as the model gets them, without padding.
+    """
+
+    index: int
+    ids: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Prompts that run in one call.
+
+    Attributes:
+        inputs: what the backend prepared for the call; nothing of it is made inside the window.
+    """
+
+    prompts: tuple[Prompt, ...]
+    inputs: Any = None
+
+
+@dataclass(frozen=True)
+class BatchOutput:
+    """What one call returned.
+
+    Attributes:
+        start_s, end_s: on this process's monotonic clock.
+        steps: per prompt (time in s, tokens generated so far) after each decoding step; empty where the API tells none.
+        sequences: per prompt the returned sequences' generated ids, cut at their end.
+        finished: per prompt why its longest sequence ended: `stop` or `length`.
+    """
+
+    prompts: tuple[Prompt, ...]
+    start_s: float
+    end_s: float
+    steps: tuple[tuple[tuple[float, int], ...], ...]
+    sequences: tuple[tuple[tuple[int, ...], ...], ...]
+    finished: tuple[str, ...]
+
+
+def make_batches(prompts: Sequence[Prompt], batch_size: int = 1) -> list[Batch]:
+    """Cut prompts into calls of at most batch_size, in order."""
+    return [Batch(tuple(prompts[start : start + batch_size])) for start in range(0, len(prompts), batch_size)]

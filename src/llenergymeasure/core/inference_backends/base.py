@@ -1,0 +1,75 @@
+"""What every backend module offers to the experiment."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from llenergymeasure.core.batching import Batch, BatchOutput, Prompt
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A parameter that runs with another value than was sent.
+
+    Attributes:
+        field: the path as the user wrote it.
+    """
+
+    field: str
+    sent: Any
+    effective: Any
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.sent!r} was sent, {self.effective!r} runs"
+
+
+@dataclass(frozen=True)
+class Effective:
+    """What the loaded backend says it runs with.
+
+    Attributes:
+        values: the backend's own configuration, by section, as JSON.
+        differences: what the backend changed after accepting it.
+        warnings: what a reader of the result should know besides.
+    """
+
+    values: dict[str, Any]
+    differences: tuple[Difference, ...] = ()
+    warnings: tuple[str, ...] = field(default=())
+
+
+class Backend(Protocol):
+    """One loaded engine; methods are called in this order."""
+
+    def load(self) -> None:
+        """Load tokenizer and model as sent; raises where what runs is not what was asked for."""
+
+    def encode(self, texts: Sequence[str], *, chat: bool) -> list[list[int]]:
+        """Token ids of each text, uncut."""
+
+    def vocabulary(self) -> tuple[int, frozenset[int]]:
+        """The vocabulary's size and its special token ids."""
+
+    def context_limit(self) -> int | None:
+        """Tokens of prompt and output together that the model can take, None where it does not say."""
+
+    def prepare(self, prompts: Sequence[Prompt]) -> list[Batch]:
+        """Cut prompts into calls, inputs on the device."""
+
+    def generate(self, batch: Batch) -> BatchOutput:
+        """One call; returns when its tokens are there."""
+
+    def effective(self, batch: Batch) -> Effective:
+        """Read back what runs, compared with what was sent; called outside the window, after a first call."""
+
+    def seed(self) -> None:
+        """Start the random numbers anew, so that every pass over the workload is the same."""
+
+    def verify_ran(self) -> None:
+        """Checks that need a finished call, such as that compilation really happened."""
+
+    def devices(self) -> list[int]:
+        """Indices of the CUDA devices that the model uses, empty on CPU."""
+
+    def close(self) -> None:
+        """Free the model and its memory."""

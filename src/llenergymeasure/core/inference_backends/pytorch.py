@@ -1,0 +1,214 @@
+"""transformers on PyTorch: loads and generates with what lowering sends, through `Api` alone."""
+
+import contextlib
+import gc
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from llenergymeasure.config.lowering import Calls, Loaded
+from llenergymeasure.config.pytorch.entry_points import (
+    AUTOCAST,
+    FROM_PRETRAINED,
+    GENERATE,
+    GENERATE_BATCH,
+    GENERATION_CONFIG,
+    MAKE_BATCHES,
+    MATMUL_PRECISION,
+    PAD,
+    SET_SEED,
+    TOKENIZE,
+    TOKENIZER,
+    TORCH_COMPILE,
+)
+from llenergymeasure.core.api import Api, materialise
+from llenergymeasure.core.batching import Batch, BatchOutput, Prompt
+from llenergymeasure.core.inference_backends import pytorch_readback
+from llenergymeasure.core.inference_backends.base import Effective
+from llenergymeasure.core.requests import count_generated
+from llenergymeasure.errors import RequestError
+
+
+class StepClock:
+    """A stopping criterion that stops nothing and notes when each decoding step was done."""
+
+    def __init__(self, synchronize: Any) -> None:
+        self.steps: list[tuple[float, int]] = []
+        self._synchronize = synchronize
+
+    def __call__(self, input_ids: Any, scores: Any, **kwargs: Any) -> bool:  # noqa: ARG002 - the API's signature
+        # generate itself waits for the device right after this, to see whether all sequences ended: no time is lost.
+        if self._synchronize is not None:
+            self._synchronize()
+        self.steps.append((time.perf_counter(), input_ids.shape[-1]))
+        return False
+
+
+class PyTorchBackend:
+    """One replica: a model and its tokenizer in this process."""
+
+    def __init__(self, calls: Calls, api: Api, device: int | None = None) -> None:
+        self.calls = calls
+        self.api = api
+        self.device = device  # the CUDA device of this replica, None where there is none
+        self.model: Any = None
+        self.tokenizer: Any = None
+        self.generation: dict[str, Any] = {}
+        self.assistant: Any = None
+
+    def load(self) -> None:
+        call = self.calls
+        if self.device is not None:
+            self.api.resolve("torch.cuda.set_device")(self.device)
+        if MATMUL_PRECISION in call:
+            self.api.resolve(MATMUL_PRECISION)(**call[MATMUL_PRECISION])
+        self.tokenizer = self._call(TOKENIZER)
+        if getattr(self.tokenizer, "pad_token", None) is None:
+            self.tokenizer.pad_token = self.tokenizer.eos_token
+        self.model = self._call(FROM_PRETRAINED)
+        if self.device is not None and not self._placed():
+            self.model = self.model.to(f"cuda:{self.device}")
+        self.generation = self._generation_arguments()
+        pytorch_readback.verify_loaded(self.model, call, self.api)
+        if TORCH_COMPILE in call:
+            self.model.forward = self.api.resolve(TORCH_COMPILE)(self.model.forward, **materialise(call[TORCH_COMPILE], self.api))
+
+    def _call(self, entry_point: str) -> Any:
+        return self.api.resolve(entry_point)(**materialise(self.calls[entry_point], self.api))
+
+    def _placed(self) -> bool:
+        """Whether the sent arguments, or quantization, already decide where the model is."""
+        sent = self.calls[FROM_PRETRAINED]
+        return any(name in sent for name in ("device_map", "tp_plan", "distributed_config", "quantization_config"))
+
+    def _generation_arguments(self) -> dict[str, Any]:
+        """Arguments of generate: only what was set, plus the objects that some of them need."""
+        arguments = {
+            name: self._assistant(value) if isinstance(value, Loaded) else materialise(value, self.api)
+            for name, value in {**self.calls[GENERATION_CONFIG], **self.calls[GENERATE]}.items()
+        }
+        if "stop_strings" in arguments or "token_healing" in arguments:
+            arguments["tokenizer"] = self.tokenizer
+        return arguments
+
+    def _assistant(self, loaded: Loaded) -> Any:
+        assistant = self.api.resolve(FROM_PRETRAINED)(pretrained_model_name_or_path=loaded.source, dtype=self.model.dtype)
+        return assistant.to(self.model.device)
+
+    def encode(self, texts: Sequence[str], *, chat: bool) -> list[list[int]]:
+        arguments = self.calls[TOKENIZE]
+        if chat:
+            if getattr(self.tokenizer, "chat_template", None) is None:
+                raise RequestError("prompts.chat_template: the model's tokenizer has no chat template", "remove prompts.chat_template")
+            texts = [
+                self.tokenizer.apply_chat_template([{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True)
+                for text in texts
+            ]
+            # The template wrote the special tokens; adding them again would change the input.
+            arguments = {"add_special_tokens": False, **arguments}
+        return [list(self.tokenizer(text, **arguments)["input_ids"]) for text in texts]
+
+    def vocabulary(self) -> tuple[int, frozenset[int]]:
+        return len(self.tokenizer), frozenset(self.tokenizer.all_special_ids)
+
+    def context_limit(self) -> int | None:
+        limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        return limit if isinstance(limit, int) else None
+
+    def prepare(self, prompts: Sequence[Prompt]) -> list[Batch]:
+        if GENERATE_BATCH in self.calls:
+            return [Batch(tuple(prompts))]
+        cut = self.api.resolve(MAKE_BATCHES)(prompts, **self.calls[MAKE_BATCHES])
+        return [Batch(batch.prompts, self._pad(batch.prompts)) for batch in cut]
+
+    def _pad(self, prompts: Sequence[Prompt]) -> dict[str, Any]:
+        padded = self.tokenizer.pad(
+            {"input_ids": [list(prompt.ids) for prompt in prompts]},
+            padding_side="left",
+            return_tensors="pt",
+            **self.calls[PAD],
+        )
+        return {name: padded[name].to(self.model.device) for name in ("input_ids", "attention_mask")}
+
+    def seed(self) -> None:
+        """Start the random numbers anew, so that every pass over the workload is the same."""
+        self._call(SET_SEED)
+
+    def generate(self, batch: Batch) -> BatchOutput:
+        if GENERATE_BATCH in self.calls:
+            return self._generate_continuously(batch)
+        clock = StepClock(self._synchronizer())
+        criteria = self.api.resolve("transformers.StoppingCriteriaList")([clock])
+        width = batch.inputs["input_ids"].shape[-1]
+        with self._autocast():
+            start = time.perf_counter()
+            returned = self.model.generate(**batch.inputs, **self.generation, stopping_criteria=criteria)
+            end = time.perf_counter()
+        rows = getattr(returned, "sequences", returned).tolist()
+        steps = tuple((at, length - width) for at, length in clock.steps)
+        if steps:  # the last step's token is there when generate returns
+            end = max(end, steps[-1][0])
+        return self._output(batch, (start, end), [row[width:] for row in rows], (steps,) * len(batch.prompts))
+
+    def _output(
+        self, batch: Batch, span: tuple[float, float], rows: Sequence[Sequence[int]], steps: Any
+    ) -> BatchOutput:
+        per_prompt = len(rows) // len(batch.prompts)
+        ends, pad = pytorch_readback.end_tokens(self.model, self.generation)
+        stop_pad = pad if "stop_strings" in self.generation else None
+        cut = [tuple(row[: count_generated(row, ends, stop_pad)]) for row in rows]
+        sequences = tuple(
+            tuple(cut[index * per_prompt : (index + 1) * per_prompt]) for index in range(len(batch.prompts))
+        )
+        limit = self.generation.get("max_new_tokens")
+        finished = tuple("length" if max(map(len, group)) == limit else "stop" for group in sequences)
+        return BatchOutput(batch.prompts, *span, steps, sequences, finished)
+
+    def _generate_continuously(self, batch: Batch) -> BatchOutput:
+        sent = materialise(self.calls[GENERATE_BATCH], self.api)
+        config = pytorch_readback.merged_generation_config(self.model, self.generation)
+        start = time.perf_counter()
+        answers = self.model.generate_batch(
+            inputs=[list(prompt.ids) for prompt in batch.prompts], generation_config=config, **sent
+        )
+        end = time.perf_counter()
+        found = list(answers.values())
+        failed = [answer.error for answer in found if answer.error]
+        expected = len(batch.prompts) * (config.num_return_sequences or 1)
+        if failed or len(found) != expected:
+            reason = failed[0] if failed else f"{expected - len(found)} of {expected} requests gave no answer"
+            raise RequestError(f"pytorch.continuous_batching: transformers failed to generate: {reason}", "see the backend's log above")
+        per_prompt = len(found) // len(batch.prompts)
+        steps = tuple(
+            tuple((at, number + 1) for number, at in enumerate(getattr(answer, "timestamps", None) or ()))
+            for answer in found[::per_prompt]
+        )
+        return self._output(batch, (start, end), [answer.generated_tokens for answer in found], steps)
+
+    def effective(self, batch: Batch) -> Effective:
+        return pytorch_readback.read_back(self, batch)
+
+    def verify_ran(self) -> None:
+        pytorch_readback.verify_compiled(self.calls, self.api)
+
+    def devices(self) -> list[int]:
+        return pytorch_readback.cuda_devices(self.model)
+
+    def close(self) -> None:
+        self.model = self.tokenizer = self.assistant = None
+        self.generation = {}
+        gc.collect()
+        if self.device is not None:
+            self.api.resolve("torch.cuda.empty_cache")()
+
+    @contextlib.contextmanager
+    def _autocast(self) -> Iterator[None]:
+        if AUTOCAST not in self.calls:
+            yield
+            return
+        arguments = materialise(self.calls[AUTOCAST], self.api)
+        with self.api.resolve(AUTOCAST)(device_type=self.model.device.type, **arguments):
+            yield
+
+    def _synchronizer(self) -> Any:
+        return self.api.resolve("torch.cuda.synchronize") if self.device is not None else None

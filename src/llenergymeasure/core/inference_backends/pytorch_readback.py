@@ -1,0 +1,224 @@
+"""What a loaded transformers model says it runs with, held against what was sent to it."""
+
+import copy
+import itertools
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from llenergymeasure.config.bindings import Target
+from llenergymeasure.config.lowering import Build, Calls, Ref, plain
+from llenergymeasure.config.pytorch.entry_points import FROM_PRETRAINED, GENERATE_BATCH, GENERATION_CONFIG, TORCH_COMPILE
+from llenergymeasure.core.api import Api
+from llenergymeasure.core.batching import Batch
+from llenergymeasure.core.inference_backends.base import Difference, Effective
+from llenergymeasure.errors import EnvironmentLacksError
+
+if TYPE_CHECKING:
+    from llenergymeasure.core.inference_backends.pytorch import PyTorchBackend
+
+
+class NotAsRequestedError(EnvironmentLacksError):
+    """The backend loaded something else than was asked for; a measurement of it would claim what did not run."""
+
+
+def verify_loaded(model: Any, calls: Calls, api: Api) -> None:
+    """Refuse a model whose number format, attention, device or quantization is not the one sent.
+
+    Raises:
+        NotAsRequestedError: names the field, what was sent and what runs.
+    """
+    sent = calls[FROM_PRETRAINED]
+    for name, check in _CHECKS.items():
+        if name in sent and (actual := check(model, sent[name], api)) is not None:
+            path = calls.origins[Target(FROM_PRETRAINED, name)]
+            raise NotAsRequestedError(
+                f"{path}: {plain(sent[name])!r} was asked for, {actual} runs",
+                f"choose a value that this model, machine and transformers version support, or remove {path}",
+            )
+
+
+def _check_dtype(model: Any, sent: Any, api: Api) -> str | None:
+    if not isinstance(sent, Ref) or getattr(model, "is_quantized", False):
+        return None
+    wanted = api.resolve(sent.path)
+    return None if model.dtype == wanted else str(model.dtype)
+
+
+def _check_attention(model: Any, sent: Any, api: Api) -> str | None:  # noqa: ARG001 - one signature for all checks
+    actual = model.config._attn_implementation  # noqa: SLF001 - transformers has no public name for it
+    return None if actual == sent else repr(actual)
+
+
+def _check_devices(model: Any, sent: Any, api: Api) -> str | None:  # noqa: ARG001
+    """An explicit device, or map of devices, must be where the weights are; strategies (`auto`) may choose."""
+    actual = {str(parameter.device) for parameter in model.parameters()}
+    if isinstance(sent, Mapping):
+        wanted = {_device(device) for device in sent.values()}
+        # Offloaded weights rest on the meta device until they are needed.
+        return None if actual - {"meta"} <= wanted else ", ".join(sorted(actual))
+    if isinstance(sent, str) and sent in ("auto", "balanced", "balanced_low_0", "sequential"):
+        return None
+    return None if actual == {_device(sent)} else ", ".join(sorted(actual))
+
+
+def _device(named: str | int) -> str:
+    return f"cuda:{named}" if isinstance(named, int) else "cuda:0" if named == "cuda" else named
+
+
+def _check_quantization(model: Any, sent: Build, api: Api) -> str | None:
+    config = getattr(model.config, "quantization_config", None)
+    if config is None:
+        return "no quantization"
+    wanted = api.resolve(sent.entry_point).__name__
+    if type(config).__name__ != wanted:
+        return f"{type(config).__name__}"
+    if getattr(config, "dequantize", False):
+        return None
+    return None if quantized_modules(model) else "a model without one quantized layer"
+
+
+def quantized_modules(model: Any) -> Counter[str]:
+    """How many modules of each class hold quantized weights: a class, or a weight tensor, that is not torch's own."""
+    found: Counter[str] = Counter()
+    for module in model.modules():
+        weight = getattr(module, "weight", None)
+        own = type(module).__module__.startswith(("torch.nn.", "transformers.models."))
+        tensor = type(weight)
+        if weight is not None and not own and hasattr(module, "in_features"):
+            found[type(module).__name__] += 1
+        elif weight is not None and tensor.__name__ not in ("Parameter", "Tensor"):
+            found[f"{type(module).__name__}[{tensor.__name__}]"] += 1
+        elif weight is not None and hasattr(module, "in_features") and type(getattr(weight, "data", None)).__name__ != "Tensor":
+            found[f"{type(module).__name__}[{type(weight.data).__name__}]"] += 1
+    return found
+
+
+_CHECKS: dict[str, Callable[[Any, Any, Api], str | None]] = {
+    "dtype": _check_dtype,
+    "attn_implementation": _check_attention,
+    "device_map": _check_devices,
+    "quantization_config": _check_quantization,
+}
+
+
+def end_tokens(model: Any, generation: Mapping[str, Any]) -> tuple[frozenset[int], int | None]:
+    """The end tokens and the padding token that apply in generate."""
+    own = model.generation_config
+    ends = generation.get("eos_token_id", own.eos_token_id)
+    pad = generation.get("pad_token_id", own.pad_token_id)
+    found = frozenset(ends if isinstance(ends, list | tuple) else () if ends is None else (ends,))
+    return found, pad if pad is not None else next(iter(found), None)
+
+
+def merged_generation_config(model: Any, generation: Mapping[str, Any]) -> Any:
+    """The model's generation config with the sent values, for the calls that take no single arguments."""
+    config = copy.deepcopy(model.generation_config)
+    unused = config.update(**{name: value for name, value in generation.items() if name != "tokenizer"})
+    if unused:
+        raise NotAsRequestedError(f"pytorch: continuous batching takes no {', '.join(unused)}", "remove them")
+    return config
+
+
+def read_back(backend: "PyTorchBackend", batch: Batch) -> Effective:
+    """The running model's own configuration, and every sent value that it does not confirm."""
+    model, calls = backend.model, backend.calls
+    generation, inside = _generation(backend, batch)
+    values = {"model": _model_values(model, calls), "generation": generation, **inside}
+    differences = [
+        Difference(calls.origins[Target(GENERATION_CONFIG, name)], plain(sent), generation[name])
+        for name, sent in calls[GENERATION_CONFIG].items()
+        if name in generation and not same(plain(sent), generation[name]) and not isinstance(sent, Build)
+    ]
+    warnings = []
+    if backend.device is None and backend.api.resolve("torch.cuda.is_available")():
+        warnings.append("a GPU is there, and the model runs on the CPU")
+    return Effective(values, tuple(differences), tuple(warnings))
+
+
+def same(sent: Any, effective: Any) -> bool:
+    """Equal as JSON, a single value and a list of it alike (transformers turns one end token into a list)."""
+    if isinstance(sent, tuple | list) or isinstance(effective, tuple | list):
+        return _listed(sent) == _listed(effective)
+    return bool(sent == effective)
+
+
+def _listed(value: Any) -> Any:
+    if isinstance(value, tuple | list):
+        return [_listed(item) if isinstance(item, tuple | list) else item for item in value]
+    return [value]
+
+
+def _generation(backend: "PyTorchBackend", batch: Batch) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The generation config that decoding gets, and the processors, criteria and cache made from it.
+
+    `custom_generate` is transformers' own hook: generate prepares everything as for a real call and hands it over.
+    """
+    if GENERATE_BATCH in backend.calls:
+        return _jsonable(merged_generation_config(backend.model, backend.generation).to_dict()), {}
+    seen: dict[str, Any] = {}
+
+    def look(  # noqa: PLR0913 - the signature that generate calls
+        model: Any, input_ids: Any, logits_processor: Any, stopping_criteria: Any, generation_config: Any,
+        tokenizer: Any = None, assistant_model: Any = None, **kwargs: Any,
+    ) -> Any:  # fmt: skip
+        del model, tokenizer, assistant_model
+        seen["generation"] = generation_config.to_dict()
+        seen["logits_processors"] = [type(item).__name__ for item in logits_processor]
+        seen["stopping_criteria"] = [type(item).__name__ for item in stopping_criteria]
+        seen["cache"] = type(kwargs.get("past_key_values")).__name__ if kwargs.get("past_key_values") is not None else None
+        return input_ids
+
+    backend.model.generate(**batch.inputs, **backend.generation, custom_generate=look)
+    generation = _jsonable(seen.pop("generation"))
+    return generation, seen
+
+
+def _model_values(model: Any, calls: Calls) -> dict[str, Any]:
+    parameters = list(itertools.chain(model.parameters(), model.buffers()))
+    devices = Counter(str(parameter.device) for parameter in parameters)
+    quantization = getattr(model.config, "quantization_config", None)
+    return {
+        "class": type(model).__name__,
+        "dtype": str(model.dtype),
+        "dtypes": dict(Counter(str(parameter.dtype) for parameter in parameters)),
+        "attn_implementation": model.config._attn_implementation,  # noqa: SLF001
+        "devices": dict(devices),
+        "device_map": {name: str(device) for name, device in (getattr(model, "hf_device_map", None) or {}).items()},
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "commit": getattr(model.config, "_commit_hash", None),
+        "quantization": _jsonable(quantization.to_dict()) if hasattr(quantization, "to_dict") else _jsonable(quantization),
+        "quantized_modules": dict(quantized_modules(model)),
+        "compiled": TORCH_COMPILE in calls,
+    }
+
+
+def verify_compiled(calls: Calls, api: Api) -> None:
+    """Refuse a run for which compilation was sent and none happened."""
+    if TORCH_COMPILE not in calls:
+        return
+    if not api.resolve("torch._dynamo.utils.counters")["stats"]["unique_graphs"]:
+        raise NotAsRequestedError(
+            "pytorch.torch_compile: compilation was asked for, and no graph was compiled",
+            "run with TORCH_LOGS=graph_breaks to see why, or remove pytorch.torch_compile",
+        )
+
+
+def cuda_devices(model: Any) -> list[int]:
+    """Indices of the CUDA devices that hold any of the model."""
+    return sorted({parameter.device.index or 0 for parameter in model.parameters() if parameter.device.type == "cuda"})
+
+
+def _jsonable(value: Any) -> Any:
+    """JSON of what transformers calls a dict: tensors, dtypes and private keys are in it."""
+    if isinstance(value, Mapping):
+        return {str(key): _jsonable(item) for key, item in value.items() if not str(key).startswith("_")}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_jsonable(item) for item in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if hasattr(value, "to_dict"):
+        return _jsonable(value.to_dict())
+    return str(value)
+
+

@@ -1,0 +1,236 @@
+"""Replicas of the model: in this process, or each in processes of its own; started together, gathered, never left behind."""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection, wait
+from typing import Any, Protocol
+
+from llenergymeasure.config.lowering import lower
+from llenergymeasure.config.models import ExperimentConfig
+from llenergymeasure.core.api import Api, RealApi
+from llenergymeasure.core.batching import BatchOutput
+from llenergymeasure.core.failures import explain
+from llenergymeasure.core.session import Opened, Session, Share
+from llenergymeasure.errors import EnvironmentLacksError, LlemError
+
+Tick = Callable[[int], None]
+STOP_WITHIN_S = 15.0  # a batch in flight may end by itself; then the process is killed
+
+
+def plan_replicas(num_processes: int = 1, *, ranks: int = 1, devices: int = 0, cores: int = 1) -> list[Share]:
+    """The processes of a run: num_processes replicas of `ranks` processes each, spread over the CUDA devices."""
+    total = num_processes * ranks
+    if ranks > 1 and 0 < devices < total:
+        raise EnvironmentLacksError(
+            f"{num_processes} replicas of {ranks} processes need {total} GPUs, {devices} are visible", "lower tp_size or num_processes"
+        )
+    threads = max(1, cores // total) if total > 1 else None
+    ports = [_free_port() for _ in range(num_processes)] if ranks > 1 else [0] * num_processes
+    return [
+        Share(
+            replica=replica,
+            replicas=num_processes,
+            rank=rank,
+            ranks=ranks,
+            device=(replica * ranks + rank) % devices if devices else None,
+            threads=threads,
+            port=ports[replica],
+        )
+        for replica in range(num_processes)
+        for rank in range(ranks)
+    ]
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+class Replicas(Protocol):
+    """All replicas of a run, driven in step."""
+
+    def open(self) -> list[Opened]: ...
+
+    def warm_up(self) -> None: ...
+
+    def run(self, tick: Tick) -> bool: ...
+
+    def take(self) -> list[BatchOutput]: ...
+
+    def finish(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class LocalReplica:
+    """The one replica of an ordinary run, in this process."""
+
+    def __init__(self, config: ExperimentConfig, share: Share, api: Api | None = None) -> None:
+        self._config = config
+        self._session = Session(config, share, api)
+
+    def open(self) -> list[Opened]:
+        with _explained(self._config, "loading"):
+            return [self._session.open()]
+
+    def warm_up(self) -> None:
+        with _explained(self._config, "warming up"):
+            self._session.warm_up()
+
+    def run(self, tick: Tick) -> bool:
+        with _explained(self._config, "generating with"):
+            return self._session.run(lambda: False, tick)
+
+    def take(self) -> list[BatchOutput]:
+        return self._session.take()
+
+    def finish(self) -> None:
+        self._session.finish()
+
+    def stop(self) -> None:
+        """Nothing runs beside this thread."""
+
+    def close(self) -> None:
+        self._session.close()
+
+
+@contextlib.contextmanager
+def _explained(config: ExperimentConfig, doing: str) -> Any:
+    try:
+        yield
+    except LlemError:
+        raise
+    except Exception as error:
+        raise explain(error, lower(config), config.model, doing) from error
+
+
+class ProcessReplicas:
+    """Every replica in a process of its own; a dead one ends the run with its reason, and none outlives it."""
+
+    def __init__(self, config: ExperimentConfig, shares: Sequence[Share]) -> None:
+        # spawn, not fork: a forked process cannot use CUDA, nor threads that the parent had.
+        context = multiprocessing.get_context("spawn")
+        self._stop = context.Event()
+        self._shares = shares
+        self._outputs: list[BatchOutput] = []
+        self._processes: list[Any] = []
+        self._pipes: list[Connection] = []
+        for share in shares:
+            ours, theirs = context.Pipe()
+            process = context.Process(
+                target=_serve, args=(theirs, self._stop, config, share), name=f"llem-replica-{share.replica}-{share.rank}", daemon=True
+            )
+            process.start()
+            theirs.close()
+            self._processes.append(process)
+            self._pipes.append(ours)
+
+    def open(self) -> list[Opened]:
+        opened = self._all("open", lambda _: None)
+        return [answer for share, answer in zip(self._shares, opened, strict=True) if share.rank == 0]
+
+    def warm_up(self) -> None:
+        self._all("warm_up", lambda _: None)
+
+    def run(self, tick: Tick) -> bool:
+        return all(self._all("run", tick))
+
+    def take(self) -> list[BatchOutput]:
+        answers = self._all("take", lambda _: None)
+        return [output for share, outputs in zip(self._shares, answers, strict=True) if share.rank == 0 for output in outputs]
+
+    def finish(self) -> None:
+        self._all("finish", lambda _: None)
+
+    def stop(self) -> None:
+        """Let every replica end the batch it is in, and take the answers that are still under way."""
+        self._stop.set()
+        until = time.monotonic() + STOP_WITHIN_S
+        for pipe in self._pipes:
+            with contextlib.suppress(EOFError, OSError):
+                while pipe.poll(max(0.0, until - time.monotonic())):
+                    if pipe.recv()[0] != "tick":
+                        break
+
+    def close(self) -> None:
+        for pipe in self._pipes:
+            with contextlib.suppress(OSError):
+                pipe.send("close")
+        for process in self._processes:
+            process.join(STOP_WITHIN_S if not self._stop.is_set() else 2.0)
+            if process.is_alive():
+                process.kill()
+                process.join()
+        for pipe in self._pipes:
+            pipe.close()
+
+    def _all(self, command: str, tick: Tick) -> list[Any]:
+        """Send a command to every replica and gather their answers; ticks are passed on as they come."""
+        for share, pipe, process in zip(self._shares, self._pipes, self._processes, strict=True):
+            try:
+                pipe.send(command)
+            except OSError:
+                raise self._death(share, process) from None
+        answers: dict[int, Any] = {}
+        while len(answers) < len(self._pipes):
+            waiting = [pipe for place, pipe in enumerate(self._pipes) if place not in answers]
+            for ready in wait(waiting):
+                place = self._pipes.index(ready)  # type: ignore[arg-type]
+                share = self._shares[place]
+                try:
+                    kind, answer = self._pipes[place].recv()
+                except (EOFError, ConnectionResetError):
+                    raise self._death(share, self._processes[place]) from None
+                if kind == "tick":
+                    tick(answer if share.rank == 0 else 0)
+                elif kind == "error":
+                    raise answer
+                else:
+                    answers[place] = answer
+        return [answers[place] for place in range(len(self._pipes))]
+
+    def _death(self, share: Share, process: Any) -> EnvironmentLacksError:
+        process.join(2.0)
+        code = process.exitcode
+        how = f"exit code {code}"
+        if isinstance(code, int) and code < 0:
+            how = signal.Signals(-code).name + (": most often the machine ran out of memory" if code == -signal.SIGKILL else "")
+        return EnvironmentLacksError(
+            f"pytorch.num_processes: replica {share.replica + 1} of {share.replicas} died ({how})", "see its messages above"
+        )
+
+
+def _serve(pipe: Connection, stop: Any, config: ExperimentConfig, share: Share) -> None:
+    """A replica's process: answers commands until it is told to close or its parent is gone."""
+    # Ctrl-C reaches every process of the terminal; the parent decides, so that finished work comes home.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if share.ranks > 1:
+        os.environ |= {
+            "RANK": str(share.rank), "LOCAL_RANK": str(share.rank), "WORLD_SIZE": str(share.ranks),
+            "LOCAL_WORLD_SIZE": str(share.ranks), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(share.port),
+        }  # fmt: skip
+    session = Session(config, share, RealApi())
+    commands: dict[str, tuple[str, Callable[[], Any]]] = {
+        "open": ("loading", session.open),
+        "warm_up": ("warming up", session.warm_up),
+        "run": ("generating with", lambda: session.run(stop.is_set, lambda count: pipe.send(("tick", count)))),
+        "take": ("collecting from", session.take),
+        "finish": ("checking", session.finish),
+    }
+    with contextlib.suppress(EOFError, BrokenPipeError):
+        while (command := pipe.recv()) != "close":
+            doing, act = commands[command]
+            try:
+                answer = ("done", act())
+            except Exception as error:  # noqa: BLE001 - whatever the backend raises goes home as an error with a remedy
+                answer = ("error", explain(error, lower(config), config.model, doing))
+            pipe.send(answer)

@@ -1,0 +1,181 @@
+"""One replica's work in whichever process it runs: load, encode its share of the prompts, warm up, run, read back."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from llenergymeasure.config.lowering import lower
+from llenergymeasure.config.models import ExperimentConfig
+from llenergymeasure.core import prompts as prompt_sources
+from llenergymeasure.core.api import Api, RealApi
+from llenergymeasure.core.batching import Batch, BatchOutput, Prompt
+from llenergymeasure.core.inference_backends.base import Backend, Effective
+from llenergymeasure.core.inference_backends.pytorch import PyTorchBackend
+from llenergymeasure.errors import RequestError
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which part of the run a process does.
+
+    Attributes:
+        replica, replicas: its share of the prompts.
+        rank, ranks: its share of the model, where one replica is spread over several processes.
+        device: the CUDA device it starts on, None on CPU.
+        threads: CPU threads it may use, None for the library's own choice.
+        port: where the ranks of one replica meet.
+    """
+
+    replica: int = 0
+    replicas: int = 1
+    rank: int = 0
+    ranks: int = 1
+    device: int | None = None
+    threads: int | None = None
+    port: int = 0
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What a replica tells once it is loaded.
+
+    Attributes:
+        requests: prompts in its share.
+        batches: calls per pass over its share.
+        devices: CUDA devices that its model is on.
+        load_s: from the start of loading to the first call's readiness, imports included.
+    """
+
+    requests: int
+    batches: int
+    devices: tuple[int, ...]
+    effective: Effective
+    load_s: float
+
+
+class Session:
+    """Holds the loaded backend and the prepared batches of one share."""
+
+    def __init__(self, config: ExperimentConfig, share: Share, api: Api | None = None) -> None:
+        self.config = config
+        self.share = share
+        self.api = api or RealApi()
+        self.backend: Backend = PyTorchBackend(lower(config), self.api, share.device)
+        self.batches: list[Batch] = []
+        self.outputs: list[BatchOutput] = []
+
+    def open(self) -> Opened:
+        """Load and prepare, so that nothing is left to do in the window but to generate."""
+        start = time.perf_counter()
+        if self.share.threads is not None:
+            self.api.resolve("torch.set_num_threads")(self.share.threads)
+        self.backend.load()
+        self.batches = self.backend.prepare(self._prompts())
+        loaded = time.perf_counter()
+        effective = self.backend.effective(self.batches[0]) if self.batches else Effective({})
+        return Opened(
+            requests=sum(len(batch.prompts) for batch in self.batches),
+            batches=len(self.batches),
+            devices=tuple(self.backend.devices()),
+            effective=effective,
+            load_s=loaded - start,
+        )
+
+    def warm_up(self) -> None:
+        """Run batches of the real workload; the widest come first, so that memory and kernels are at their final size."""
+        widest = sorted(self.batches, key=lambda batch: -max(len(prompt.ids) for prompt in batch.prompts))
+        for batch in widest[: self.config.measurement.warmup_batches]:
+            self.backend.generate(batch)
+
+    def run(self, should_stop: Callable[[], bool], tick: Callable[[int], None]) -> bool:
+        """One pass over the share; outputs are kept even when it is interrupted.
+
+        Returns:
+            Whether the pass went to its end.
+        """
+        self.backend.seed()
+        for batch in self.batches:
+            if should_stop():
+                return False
+            self.outputs.append(self.backend.generate(batch))
+            tick(len(batch.prompts))
+        return True
+
+    def take(self) -> list[BatchOutput]:
+        """The outputs since the last call."""
+        outputs, self.outputs = self.outputs, []
+        return outputs
+
+    def finish(self) -> None:
+        """Checks that need a run behind them."""
+        self.backend.verify_ran()
+
+    def close(self) -> None:
+        self.batches = []
+        self.backend.close()
+
+    def _prompts(self) -> list[Prompt]:
+        ids = encoded_prompts(self.config, self.backend)
+        shares = prompt_sources.split(ids, self.share.replicas)
+        return [Prompt(index, tuple(item)) for index, item in shares[self.share.replica]]
+
+
+def encoded_prompts(config: ExperimentConfig, backend: Backend) -> list[list[int]]:
+    """Token ids of every prompt, cut as the configuration says, the same on every backend.
+
+    Raises:
+        RequestError: a prompt has no tokens, or more than the limit or the model's context leave room for.
+    """
+    source = config.prompts
+    size, special = backend.vocabulary()
+    if source.synthetic is not None:
+        made = prompt_sources.synthetic_token_ids(source.synthetic.lengths, size, special, source.synthetic.seed)
+        encoded = made
+    else:
+        encoded = backend.encode(texts(config), chat=source.chat_template)
+    return [_limited(config, ids, number, special, backend.context_limit()) for number, ids in enumerate(encoded, 1)]
+
+
+def texts(config: ExperimentConfig) -> list[str]:
+    """The prompts as text, from the configuration or its file."""
+    source = config.prompts
+    if source.inline is not None:
+        return source.inline
+    assert source.file is not None  # noqa: S101 - Prompts holds exactly one source
+    if source.file.suffix == ".jsonl":
+        return prompt_sources.read_jsonl_prompts(source.file, source.key)
+    return prompt_sources.read_text_prompts(source.file)
+
+
+def _limited(
+    config: ExperimentConfig, ids: Sequence[int], number: int, special: frozenset[int], context: int | None
+) -> list[int]:
+    where = f"prompts: prompt {number}"
+    if not ids:
+        raise RequestError(f"{where} has no tokens", "remove it, or write something in it")
+    limit, overflow = config.input.max_tokens, config.input.overflow
+    if limit is not None and len(ids) > limit:
+        if overflow == "error":
+            raise RequestError(
+                f"{where} has {len(ids)} tokens, and input.max_tokens is {limit}",
+                "raise input.max_tokens, shorten the prompt, or set input.overflow to truncate_left or truncate_right",
+            )
+        ids = _cut(ids, limit, overflow == "truncate_left", special)
+    room = None if context is None else context - config.output.max_tokens
+    if room is not None and len(ids) > room:
+        raise RequestError(
+            f"{where} has {len(ids)} tokens, and the model's context of {context} leaves {room} beside output.max_tokens {config.output.max_tokens}",
+            "shorten the prompt, lower output.max_tokens, or set input.max_tokens and input.overflow",
+        )
+    return list(ids)
+
+
+def _cut(ids: Sequence[int], limit: int, left: bool, special: frozenset[int]) -> list[int]:  # noqa: FBT001
+    """Cut, but keep the special tokens that the tokenizer put at the ends: without them it is another input."""
+    head = next((place for place, token in enumerate(ids) if token not in special), len(ids))
+    tail = next((place for place, token in enumerate(reversed(ids)) if token not in special), 0)
+    kept = limit - head - tail
+    if kept < 1:
+        return prompt_sources.truncate(ids, limit, "left" if left else "right", "prompt")
+    middle = prompt_sources.truncate(ids[head : len(ids) - tail], kept, "left" if left else "right", "prompt")
+    return [*ids[:head], *middle, *ids[len(ids) - tail :]]
