@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="What a backend accepts, version by version.")
 
+_Installed = Annotated[bool, typer.Option("--installed", help="read the live objects of what is installed here")]
+
 
 class Format(StrEnum):
     """How a comparison is printed."""
@@ -28,9 +30,7 @@ def extract_command(
     backend: Annotated[str, typer.Argument(help="the backend: pytorch")],
     wheel: Annotated[Path | None, typer.Option(help="read a wheel; nothing is installed")] = None,
     source: Annotated[Path | None, typer.Option(help="read a package folder or a checkout")] = None,
-    installed: Annotated[
-        bool, typer.Option("--installed", help="read the live objects of what is installed here")
-    ] = False,
+    installed: _Installed = False,  # noqa: FBT002 - an option of the command line
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="write here instead of to standard output")
     ] = None,

@@ -37,7 +37,8 @@ def checking_methods(
     if owner is None or (start is not None and start.name != "__init__"):
         return []
     post = module.method(owner, "__post_init__") if start is None else None
-    queue, found = [start] if start else [post[1]] if post else [], []
+    queue = [start] if start else [post[1]] if post else []
+    found: list[ast.FunctionDef] = []
     while queue and len(found) < 8:
         node = queue.pop(0)
         found.append(node)

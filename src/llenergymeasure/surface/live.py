@@ -1,7 +1,6 @@
 """The surface of an installed backend, from the live objects: what is accepted here, not what some file says."""
 
 import ast
-import dataclasses
 import importlib
 import importlib.metadata
 import inspect
@@ -13,7 +12,7 @@ from typing import Any
 from llenergymeasure.errors import EnvironmentLacksError
 from llenergymeasure.surface import bodies
 from llenergymeasure.surface.model import UNKNOWN, EntryPoint, Parameter, Surface
-from llenergymeasure.surface.objects import jsonable, look_up, made_default, scope_of, source_of, tree_of
+from llenergymeasure.surface.objects import jsonable, look_up, made_default, scope_of, tree_of
 from llenergymeasure.surface.packages import packages
 from llenergymeasure.surface.recipes import BODY, POPPED, Family, Package, Part, Recipe
 from llenergymeasure.surface.snapshots import installed_version
@@ -174,11 +173,7 @@ def _constructor(cls: type, take: str) -> Parameters:
             continue
         own = _callable(init, cls, take)
         found = {name: p for name, p in own.items() if name not in passed} | found
-        if not inspect.isfunction(init) or (
-            dataclasses.is_dataclass(base) and "__init__" not in (source_of(init) or "")
-        ):
-            break
-        handed = _handed_on(init)
+        handed = _handed_on(init)  # None for a generated constructor, too: it has no source
         if handed is None:
             break
         passed |= handed

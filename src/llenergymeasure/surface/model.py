@@ -166,5 +166,7 @@ def _parameter_row(parameter: Parameter) -> dict[str, Any]:
 
 
 def _parameter(name: str, row: dict[str, Any]) -> Parameter:
-    values = {key: tuple(value) if key in ("choices", "platform") else value for key, value in row.items()}
+    values: dict[str, Any] = {
+        key: tuple(value) if key in ("choices", "platform") else value for key, value in row.items()
+    }
     return Parameter(name, **values)
