@@ -1,6 +1,7 @@
 """Markers that tie an integration test to the field it proves, and a gap to whose it is."""
 
 import difflib
+import functools
 
 import pytest
 
@@ -33,18 +34,25 @@ def _tie_to_fields(item: pytest.Item) -> None:
 
 
 def _field_path(item: pytest.Item, name: str) -> str:
-    from llenergymeasure.config.bindings import field_paths
-
+    """A backend's own field by its name there, one that all backends share by its path in the configuration."""
     backend = next((part for part in reversed(item.path.parts) if part in BACKENDS), None)
     if backend is None:
         raise pytest.UsageError(f"{item.nodeid}: the field marker belongs to tests in a folder named after a backend")
-    path = f"{backend}.{name}"
-    known = field_paths(backend)
-    if path not in known:
-        near = difflib.get_close_matches(path, known, n=1)
-        hint = f"; did you mean {near[0].removeprefix(backend + '.')!r}?" if near else ""
-        raise pytest.UsageError(f"{item.nodeid}: no field {name!r}{hint}")
-    return path
+    known = _field_paths(backend)
+    for path in (f"{backend}.{name}", name):
+        if path in known:
+            return path
+    near = difflib.get_close_matches(f"{backend}.{name}", known, n=1)
+    hint = f"; did you mean {near[0].removeprefix(backend + '.')!r}?" if near else ""
+    raise pytest.UsageError(f"{item.nodeid}: no field {name!r}{hint}")
+
+
+@functools.cache
+def _field_paths(backend: str) -> frozenset[str]:
+    from llenergymeasure.config.bindings import walk
+    from llenergymeasure.config.models import ExperimentConfig
+
+    return frozenset(field.path for field in walk(ExperimentConfig, backend))
 
 
 def _say_whose_gap(item: pytest.Item) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from lxml import etree
 
@@ -32,10 +32,11 @@ def read(path: Path) -> JUnitReport:
         )
     cases: dict[str, Case] = {}
     try:
-        for identity, case in _cases(path):
-            # pytest writes a second element where a test failed and its teardown did, too.
-            known = cases.get(identity)
-            cases[identity] = case if known is None or case.outcome.rank > known.outcome.rank else known
+        with path.open("rb") as file:
+            for identity, case in _cases(file):
+                # pytest writes a second element where a test failed and its teardown did, too.
+                known = cases.get(identity)
+                cases[identity] = case if known is None or case.outcome.rank > known.outcome.rank else known
     except _ForeignError as error:
         return JUnitReport(cases, (f"{path.name}: {error}",))
     except etree.XMLSyntaxError as error:
@@ -47,9 +48,9 @@ class _ForeignError(Exception):
     """Well-formed, and not a JUnit file that a test runner writes."""
 
 
-def _cases(path: Path) -> Iterator[tuple[str, Case]]:
+def _cases(file: IO[bytes]) -> Iterator[tuple[str, Case]]:
     events = etree.iterparse(
-        str(path), events=("start", "end"), resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False
+        file, events=("start", "end"), resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False
     )
     root = None
     for event, element in events:
@@ -59,8 +60,6 @@ def _cases(path: Path) -> Iterator[tuple[str, Case]]:
                 _check_root(root)
         elif element.tag == "testcase":
             yield _identity(element), _case(element)
-            _drop(element)
-        elif element.tag in ("system-out", "system-err") and element.getparent() is root:
             _drop(element)
 
 

@@ -98,12 +98,13 @@ def run_group(
 
 
 def _pump(pipe: IO[bytes], sink: IO[bytes], on_line: Callable[[str], None]) -> None:
-    for line in iter(pipe.readline, b""):
-        # The log may be closed already where a descendant outside the group still writes.
-        with contextlib.suppress(ValueError):
-            sink.write(line)
-            sink.flush()
-        on_line(line.decode("utf-8", "replace").rstrip("\n"))
+    with pipe:
+        for line in iter(pipe.readline, b""):
+            # The log may be closed already where a descendant outside the group still writes.
+            with contextlib.suppress(ValueError):
+                sink.write(line)
+                sink.flush()
+            on_line(line.decode("utf-8", "replace").rstrip("\n"))
 
 
 def _ends_within(process: subprocess.Popen[bytes], seconds: float) -> bool:

@@ -1,0 +1,86 @@
+from collections.abc import Callable
+
+import pytest
+
+from llenergymeasure.matrix.merge import merge
+from llenergymeasure.matrix.page import markdown
+from llenergymeasure.matrix.records import Audit, Case, CellRecord, Outcome
+from llenergymeasure.matrix.spec import Cell, Spec
+
+MakeRecord = Callable[..., CellRecord]
+
+VERSIONS = ("5.0.0", "5.17.0", "5.23.0")
+FIELDS = {
+    "pytorch.dtype": {"rung": "accepted", "status": "passed", "reason": ""},
+    "pytorch.num_beams": {"rung": "accepted", "status": "passed", "reason": ""},
+    "pytorch.tp_plan": {"rung": "declared", "status": "absent", "reason": "since 5.1"},
+}
+
+
+@pytest.fixture
+def page(make_record: MakeRecord, make_cell: Callable[..., Cell]) -> str:
+    proves = (("pytorch.num_beams", "observed"),)
+    new = make_record(
+        "5.23.0",
+        fields=FIELDS,
+        tests={
+            "t.py::test_beams": Case(Outcome.PASSED, proves=proves),
+            "t.py::test_gpu[a|b]": Case(Outcome.SKIPPED, reason="needs <cuda> | and `more`"),
+        },
+        ended="2026-11-12T10:00:00+00:00",
+        audits={
+            "coverage": Audit(Outcome.PASSED, report={"counts": {"field": 120, "unaccounted": 0}}),
+            "wiring": Audit(Outcome.PASSED, report={"fields": FIELDS}),
+        },
+    )
+    old = make_record("5.0.0", fields=FIELDS, status=Outcome.TIMEOUT, reason="still running after 1200 s", dirty=True)
+    return markdown(merge([new, old], Spec(tuple(make_cell(version) for version in VERSIONS))))
+
+
+def rows(text: str) -> dict[str, list[str]]:
+    """Table rows by their first column; a bar that is escaped ends no column."""
+    table: dict[str, list[str]] = {}
+    for line in text.splitlines():
+        if line.startswith("| "):
+            columns = [column.strip() for column in line.replace("\\|", "¦").strip("|").split("|")]
+            table.setdefault(columns[0], columns[1:])
+    return table
+
+
+def test_every_pinned_cell_has_its_row_and_a_missing_one_is_red(page: str) -> None:
+    table = rows(page)
+    assert table["pytorch-5.0.0-cpu"][0] == "✗ timeout"
+    assert table["pytorch-5.17.0-cpu"][0] == "✗ missing"
+    assert table["pytorch-5.23.0-cpu"][0] == "✓ passed"
+
+
+def test_a_row_has_counts_by_kind_coverage_date_and_commit(page: str) -> None:
+    table = rows(page)
+    header, row = table["cell"], table["pytorch-5.23.0-cpu"]
+    values = dict(zip(header, row, strict=True))
+    assert (values["passed"], values["skipped"], values["failed"]) == ("1", "1", "0")
+    assert values["coverage: parameters"] == "120 field, 0 unaccounted"
+    assert values["ran"] == "2026-11-12, 3600 s"
+    assert values["commit"] == "0123456789ab"
+    old = dict(zip(header, table["pytorch-5.0.0-cpu"], strict=True))
+    assert old["ran"] == "2026-11-02, 10 d behind the newest, 3600 s"
+    assert old["commit"] == "0123456789ab + changes"
+    assert old["coverage: parameters"] == "not run"
+
+
+def test_each_field_shows_its_rung_in_symbol_and_word(page: str) -> None:
+    table = rows(page)
+    assert table["`pytorch.num_beams`"] == ["◑ accepted", "? not run", "● observed"]
+    assert table["`pytorch.tp_plan`"] == ["— absent", "? not run", "— absent"]
+    assert table["effective or observed, of those not absent"] == ["0%", "", "50%"]
+
+
+def test_reasons_stand_on_the_page_and_break_no_table(page: str) -> None:
+    assert "still running after 1200 s" in page
+    assert "no record: the cell was not run" in page
+    assert "| skipped | t.py::test_gpu\\[a\\|b] | needs &lt;cuda> \\| and \\`more\\` |" in page
+
+
+def test_no_line_has_trailing_blanks_or_runs_of_empty_lines(page: str) -> None:
+    assert "\n\n\n" not in page
+    assert not [line for line in page.splitlines() if line != line.rstrip()]

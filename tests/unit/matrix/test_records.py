@@ -1,0 +1,83 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from llenergymeasure.errors import EnvironmentLacksError, RequestError
+from llenergymeasure.matrix import records
+from llenergymeasure.matrix.records import Audit, Case, CellRecord, Outcome, counts, from_json, read, to_json, write
+
+MakeRecord = Callable[..., CellRecord]
+
+ONE_OF_EACH = {
+    f"tests/test_a.py::test_{outcome}": Case(outcome, 0.25, f"because {outcome}", (("pytorch.num_beams", "observed"),))
+    for outcome in Outcome
+}
+
+
+def test_a_record_reads_back_as_it_was(make_record: MakeRecord) -> None:
+    audits = {"coverage": Audit(Outcome.ERROR, "gave no JSON"), "wiring": Audit(Outcome.PASSED, report={"fields": {}})}
+    written = make_record(tests=ONE_OF_EACH, audits=audits, problems=("no test ran",), commit=None, dirty=None)
+    assert from_json(to_json(written)) == written
+
+
+def test_every_kind_is_counted_apart(make_record: MakeRecord) -> None:
+    assert counts(make_record(tests=ONE_OF_EACH)) == dict.fromkeys(Outcome, 1)
+    assert counts(make_record()) == dict.fromkeys(Outcome, 0)
+
+
+@pytest.mark.parametrize(
+    ("change", "cause"),
+    [
+        ({"schema": 2}, "record schema 2, this version of llem reads 1"),
+        ({"schema": None}, "record schema None"),
+        ({"kind": "result"}, "not a cell record"),
+        ({"tests": {"a": {"outcome": "flaky", "duration_s": 1}}}, "not a whole cell record"),
+        ({"tests": None}, "not a whole cell record"),
+        ({"cell": {"backend": "pytorch"}}, "not a whole cell record"),
+    ],
+)
+def test_another_schema_is_refused_not_misread(make_record: MakeRecord, change: dict[str, object], cause: str) -> None:
+    document = json.loads(to_json(make_record())) | change
+    with pytest.raises(RequestError) as caught:
+        from_json(json.dumps(document), "a.json")
+    assert caught.value.cause.startswith("a.json: ")
+    assert cause in caught.value.cause
+
+
+@pytest.mark.parametrize("text", ["", "[]", "3", '{"kind": "llenergymeasure cell rec'])
+def test_what_is_no_record_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(RequestError, match=r"a\.json"):
+        read(tmp_path / "a.json")
+
+
+def test_a_record_without_a_key_is_refused(make_record: MakeRecord) -> None:
+    document = json.loads(to_json(make_record()))
+    del document["image_digest"]
+    with pytest.raises(RequestError, match="image_digest"):
+        from_json(json.dumps(document))
+
+
+def test_a_write_that_fails_leaves_the_earlier_record_whole(
+    make_record: MakeRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.json"
+    write(make_record(), path)
+    before = path.read_bytes()
+
+    def full(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(records.os, "fsync", full)
+    with pytest.raises(EnvironmentLacksError, match="No space left on device"):
+        write(make_record(tests=ONE_OF_EACH), path)
+    assert path.read_bytes() == before
+    assert [item.name for item in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_folder_that_cannot_be_made_is_named(make_record: MakeRecord, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(EnvironmentLacksError, match="cannot be written"):
+        write(make_record(), tmp_path / "file" / "a.json")
