@@ -105,7 +105,8 @@ def _key(value: Any) -> str:
 
 
 def _values(choices: tuple[Any, ...]) -> frozenset[str]:
-    return frozenset(_key(choice) for choice in choices)
+    # None is no choice but the absence of one; some checks name it, others pass it by.
+    return frozenset(_key(choice) for choice in choices if choice is not None)
 
 
 def _choices(before: tuple[Any, ...], after: tuple[Any, ...]) -> tuple[str, str]:

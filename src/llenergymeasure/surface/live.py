@@ -160,6 +160,8 @@ def _finish(parameter: Parameter) -> Parameter:
 def _parameters(value: Any, owner: Any, take: str) -> Parameters:
     if inspect.isclass(value):
         return _constructor(value, take)
+    if inspect.isclass(owner) and value is owner.__dict__.get("__init__"):
+        return _constructor(owner, take)
     return _callable(value, owner if inspect.isclass(owner) else None, take)
 
 

@@ -43,8 +43,9 @@ def choices(node: ast.expr | str | None) -> tuple[Any, ...]:
         except SyntaxError:
             return ()
     found: list[Any] = []
-    for item in ast.walk(node) if node is not None else ():
-        if isinstance(item, ast.Subscript) and ast.unparse(item.value).rpartition(".")[2] == "Literal":
+    nodes = [item for item in ast.walk(node) if isinstance(item, ast.Subscript)] if node is not None else []
+    for item in sorted(nodes, key=lambda item: (item.lineno, item.col_offset)):
+        if ast.unparse(item.value).rpartition(".")[2] == "Literal":
             values = item.slice.elts if isinstance(item.slice, ast.Tuple) else [item.slice]
             found.extend(value.value for value in values if isinstance(value, ast.Constant))
     return tuple(dict.fromkeys(found)) if _only_literals(node) else ()

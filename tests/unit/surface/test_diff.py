@@ -1,0 +1,143 @@
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from llenergymeasure.surface.diff import Change, diff, format_json, format_markdown, format_table, summary
+from llenergymeasure.surface.model import DEPRECATED, EntryPoint, Parameter, Surface
+from llenergymeasure.surface.renames import Rename, renames
+from llenergymeasure.surface.snapshots import load, versions
+
+A = Parameter("a", "int | None", None)
+
+
+def surface(version: str, *parameters: Parameter, point: str = "lib.f") -> Surface:
+    return Surface("pytorch", "lib", version, {point: EntryPoint(point, {p.name: p for p in parameters})})
+
+
+def changes(old: Parameter | None, new: Parameter | None, *known: Rename) -> list[tuple[str, str, str, str]]:
+    found = diff(surface("1", *[old] if old else []), surface("2", *[new] if new else []), known)
+    return [(change.kind, change.name, change.old, change.new) for change in found.changes]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        (A, A, []),
+        (None, A, [("added", "a", "", "null")]),
+        (A, None, [("removed", "a", "null", "")]),
+        (A, replace(A, default=1), [("default", "a", "null", "1")]),
+        (replace(A, default=50), replace(A, resolved=50), []),
+        (replace(A, default=1), replace(A, default=1.0), []),
+        (replace(A, default=1), replace(A, default=True), [("default", "a", "1", "true")]),
+        (replace(A, default=[1, 2]), replace(A, default=[2, 1]), [("default", "a", "[1, 2]", "[2, 1]")]),
+        (Parameter("a"), replace(A, type=""), []),
+        (A, replace(A, type="None | int"), []),
+        (A, replace(A, type=""), []),
+        (A, replace(A, type="int | str | None"), [("type", "a", "int | None", "int | str | None")]),
+        (replace(A, type="torch.dtype"), replace(A, type="dtype"), []),
+        (replace(A, choices=("x", "y")), replace(A, choices=("y", "x")), []),
+        (replace(A, choices=("x", "y")), replace(A, choices=("y", "z")), [("choices", "a", '"x"', '"z"')]),
+        (A, replace(A, choices=("x",)), [("choices", "a", "any", '"x"')]),
+        (replace(A, minimum=0), replace(A, minimum=0.0), []),
+        (replace(A, minimum=0), replace(A, minimum=1, maximum=4), [("bounds", "a", "0..", "1..4")]),
+        (A, replace(A, status=DEPRECATED), [("status", "a", "active", "deprecated")]),
+        (A, Parameter("a", "int | None", required=True), [("required", "a", "false", "true")]),
+        (A, replace(A, via="pop"), []),
+    ],
+)
+def test_what_counts_as_a_change(old: Any, new: Any, expected: list[tuple[str, str, str, str]]) -> None:
+    assert changes(old, new) == expected
+
+
+def test_a_rename_is_one_change_and_the_rest_is_compared_through_it() -> None:
+    known = Rename("lib.f", "a", "b", "2")
+    assert changes(A, replace(A, name="b"), known) == [("renamed", "b", "a", "b")]
+    assert changes(A, Parameter("b", "str", "x"), known) == [
+        ("renamed", "b", "a", "b"),
+        ("default", "b", "null", '"x"'),
+        ("type", "b", "int | None", "str"),
+    ]
+    assert changes(A, replace(A, name="b"), Rename("lib.g", "a", "b", "2")) == [
+        ("removed", "a", "null", ""),
+        ("added", "b", "", "null"),
+    ]
+
+
+def test_no_rename_is_reported_between_versions_that_know_both_names() -> None:
+    both = surface("1", A, replace(A, name="b"))
+    assert diff(both, replace(both, version="2"), [Rename("lib.f", "a", "b", "1")]).changes == ()
+
+
+def test_an_old_name_kept_beside_the_new_one_is_not_lost() -> None:
+    new = surface("2", replace(A, status=DEPRECATED), replace(A, name="b"))
+    found = diff(surface("1", A), new, [Rename("lib.f", "a", "b", "2")])
+    assert [change.kind for change in found.changes] == ["renamed"]
+
+
+def test_entry_points_that_come_and_go() -> None:
+    found = diff(surface("1", A, point="lib.f"), surface("2", A, point="lib.g"))
+    assert [(c.kind, c.entry_point) for c in found.changes] == [
+        ("entry point removed", "lib.f"),
+        ("entry point added", "lib.g"),
+    ]
+
+
+@pytest.mark.parametrize("version", versions("pytorch"))
+def test_a_version_does_not_differ_from_itself(version: str) -> None:
+    assert diff(load("pytorch", version), load("pytorch", version), renames("pytorch")).changes == ()
+
+
+def test_pinned_versions_show_their_known_changes() -> None:
+    known = renames("pytorch")
+    first = diff(load("pytorch", "4.57.6"), load("pytorch", "5.0.0"), known).changes
+    loading = "transformers.AutoModelForCausalLM.from_pretrained"
+    assert Change("removed", loading, "load_in_8bit", "false") in first
+    assert Change("entry point added", "transformers.KernelConfig", "") in first
+    # The default moved from the signature to a table of defaults: no change.
+    assert not [
+        c
+        for c in first
+        if c.entry_point == "transformers.GenerationConfig" and c.kind == "default" and c.name == "top_k"
+    ]
+    second = diff(load("pytorch", "5.17.0"), load("pytorch", "5.19.0"), known).changes
+    assert Change("renamed", "transformers.ContinuousBatchingConfig", "page_size", "block_size", "page_size") in second
+
+
+FOUND = diff(surface("1", A), surface("2", replace(A, type="str | int")))
+FIELDS = {("lib.f", "a"): "pytorch.section.a"}
+
+
+def test_formats_name_the_field() -> None:
+    assert format_markdown(FOUND, FIELDS) == (
+        "## pytorch: 1 to 2\n\n1 type\n\n"
+        "| entry point | change | parameter | old | new | field |\n"
+        "| --- | --- | --- | --- | --- | --- |\n"
+        "| lib.f | type | a | int \\| None | str \\| int | pytorch.section.a |\n"
+    )
+    document = json.loads(format_json(FOUND, FIELDS))
+    assert document["changes"] == [
+        {
+            "entry_point": "lib.f",
+            "kind": "type",
+            "name": "a",
+            "old": "int | None",
+            "new": "str | int",
+            "field": "pytorch.section.a",
+        }
+    ]
+    table = format_table(FOUND, FIELDS, width=120)
+    assert "pytorch.section.a" in table
+    assert "1 type" in table
+
+
+def test_a_field_is_found_by_the_old_name_of_what_it_sets() -> None:
+    found = diff(surface("1", A), surface("2", replace(A, name="b")), [Rename("lib.f", "a", "b", "2")])
+    assert json.loads(format_json(found, FIELDS))["changes"][0]["field"] == "pytorch.section.a"
+
+
+def test_nothing_changed_is_said() -> None:
+    same = diff(surface("1", A), surface("2", A))
+    assert summary(same) == "no changes"
+    assert format_markdown(same, {}) == "## pytorch: 1 to 2\n\nno changes\n"
