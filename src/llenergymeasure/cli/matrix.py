@@ -30,7 +30,11 @@ def run_command(
 
     chosen = _chosen(load(spec), cells or [], backend)
     picked, why = runners.pick(runner)
-    records = run_cells(chosen, picked, why, spec.resolve().parent, records=output, say=typer.echo)
+    try:
+        records = run_cells(chosen, picked, why, spec.resolve().parent, records=output, say=typer.echo)
+    except KeyboardInterrupt:
+        typer.echo("interrupted; records of cells that had ended are written", err=True)
+        raise typer.Exit(130) from None
     if any(record.status.bad for record in records):
         raise typer.Exit(1)
 

@@ -1,0 +1,128 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from llenergymeasure.cli.matrix import app
+from llenergymeasure.errors import RequestError
+from llenergymeasure.matrix import run, runners
+from llenergymeasure.matrix.records import Case, CellRecord, Outcome, read, write
+from llenergymeasure.matrix.runners import base
+from llenergymeasure.matrix.spec import Cell
+
+MakeRecord = Callable[..., CellRecord]
+
+SPEC = """
+[defaults.pytorch]
+package = "transformers"
+platform = "cpu"
+python = "3.11"
+
+[[cell]]
+backend = "pytorch"
+version = "5.0.0"
+
+[[cell]]
+backend = "pytorch"
+version = "5.23.0"
+"""
+
+
+@pytest.fixture
+def llem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    (tmp_path / "matrix.toml").write_text(SPEC)
+    monkeypatch.chdir(tmp_path)
+    return lambda *arguments: CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=True)
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch, make_record: MakeRecord) -> list[Cell]:
+    """The cells that a stand-in for the runner was asked to run; 5.0.0 is red in it."""
+    cells: list[Cell] = []
+
+    class Runner:
+        name = "venv"
+
+        def available(self) -> base.Availability:
+            return base.Availability(ok=True, why="here")
+
+        def run(self, cell: Cell, checkout: Path, out_dir: Path, *_: object) -> CellRecord:
+            assert out_dir == run.work_folder(checkout, cell) / "out"
+            cells.append(cell)
+            return make_record(cell.version, status=Outcome.FAILED if cell.version == "5.0.0" else Outcome.PASSED)
+
+    monkeypatch.setattr(runners, "pick", lambda _name: (Runner(), "asked for"))
+    return cells
+
+
+@pytest.mark.parametrize(
+    ("arguments", "versions", "code"),
+    [
+        ([], ["5.0.0", "5.23.0"], 1),
+        (["--backend", "pytorch"], ["5.0.0", "5.23.0"], 1),
+        (["pytorch-5.23.0-cpu"], ["5.23.0"], 0),
+        (["pytorch-5.23.0-cpu", "pytorch-5.23.0-cpu"], ["5.23.0"], 0),
+    ],
+)
+def test_run_runs_what_was_asked_for_and_a_red_cell_shows_in_the_exit_code(
+    llem: Callable[..., Result], asked: list[Cell], arguments: list[str], versions: list[str], code: int
+) -> None:
+    result = llem("run", *arguments, "-o", "records")
+    assert result.exit_code == code, result.output
+    assert [cell.version for cell in asked] == versions
+    for version in versions:
+        assert read(Path("records") / f"pytorch-{version}-cpu.json").runner_why == "asked for"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["pytorch-5.24.0-cpu"], "no cell 'pytorch-5.24.0-cpu'"),
+        (["--backend", "vllm"], "matrix.toml has no cell of it"),
+        (["pytorch-5.0.0-cpu", "--backend", "pytorch"], "both cells and --backend"),
+        (["--spec", "nowhere.toml"], "nowhere.toml"),
+    ],
+)
+def test_run_refuses_what_is_not_there(llem: Callable[..., Result], arguments: list[str], words: str) -> None:
+    result = llem("run", *arguments)
+    assert isinstance(result.exception, RequestError)
+    assert words in result.exception.cause
+
+
+def test_merge_writes_the_page_and_is_red_where_a_cell_is_missing(
+    llem: Callable[..., Result], make_record: MakeRecord
+) -> None:
+    write(make_record("5.23.0"), Path("docs/records/new.json"))
+    result = llem("merge")
+    assert result.exit_code == 1
+    assert "red: pytorch-5.0.0-cpu: missing: no record in docs/records" in result.output
+    assert "missing" in Path("docs/compatibility.md").read_text()
+    write(make_record("5.0.0"), Path("docs/records/old.json"))
+    assert llem("merge").exit_code == 0
+    assert "missing" not in Path("docs/compatibility.md").read_text()
+
+
+def test_merge_of_no_records_is_red(llem: Callable[..., Result]) -> None:
+    assert llem("merge", "--records", "nowhere").exit_code == 1
+
+
+def test_diff_lists_changes_and_fails_on_a_regression(llem: Callable[..., Result], make_record: MakeRecord) -> None:
+    write(make_record(tests={"a": Case(Outcome.PASSED), "old": Case(Outcome.PASSED)}), Path("old.json"))
+    write(make_record(tests={"a": Case(Outcome.FAILED, reason="why"), "new": Case(Outcome.PASSED)}), Path("new.json"))
+    result = llem("diff", "old.json", "new.json")
+    assert result.exit_code == 1
+    assert "regressed    a: passed -> failed  why" in result.output
+    assert "1 regressed, 1 disappeared, 0 improved, 1 appeared, 0 unchanged" in result.output
+    Path("renames.json").write_text('{"old": "new"}')
+    result = llem("diff", "old.json", "new.json", "--renames", "renames.json", "--format", "json")
+    assert [row["kind"] for row in json.loads(result.stdout)] == ["regressed", "unchanged"]
+    assert llem("diff", "new.json", "new.json").exit_code == 0
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"a": 1}'])
+def test_diff_refuses_renames_that_are_none(llem: Callable[..., Result], make_record: MakeRecord, text: str) -> None:
+    write(make_record(), Path("a.json"))
+    Path("renames.json").write_text(text)
+    assert isinstance(llem("diff", "a.json", "a.json", "--renames", "renames.json").exception, RequestError)
