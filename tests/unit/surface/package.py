@@ -29,6 +29,7 @@ MEMBERS = {
                 names = ["revision", "token"]
                 hub = {name: kwargs.pop(name) for name in names if name in kwargs}
                 code_revision = kwargs.pop("code_revision", None)
+                log(kwargs.get("subfolder", "none"))
                 return cls.load(path, code_revision, **hub, **kwargs)
     """,
     "generation/configuration_utils.py": """

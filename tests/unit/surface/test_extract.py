@@ -30,6 +30,7 @@ def test_loading_is_the_union_of_both_functions(tmp_path: Path) -> None:
     assert point.open
     # The outer function merely hands the revision on: the inner one's default is what applies.
     assert point.parameters["revision"].default == "main"
+    assert point.parameters["subfolder"].default == ""
     assert point.parameters["dtype"].effective_default == "auto"
     assert point.parameters["mirror"].status == IGNORED
 

@@ -1,13 +1,16 @@
 import importlib.metadata
 import json
 from importlib.resources import files
+from pathlib import Path
 
 import pytest
+from packaging.version import Version
 
 from llenergymeasure.errors import EnvironmentLacksError, RequestError
+from llenergymeasure.surface import renames as renames_module
 from llenergymeasure.surface import snapshots
 from llenergymeasure.surface.model import DEPRECATED, IGNORED, to_json
-from llenergymeasure.surface.renames import new_name, old_name, renames
+from llenergymeasure.surface.renames import Rename, new_name, old_name, renames
 from llenergymeasure.surface.snapshots import installed, load, versions
 
 LOADING = "transformers.AutoModelForCausalLM.from_pretrained"
@@ -16,6 +19,14 @@ PINNED = versions("pytorch")
 
 def test_versions_are_in_order_of_release() -> None:
     assert PINNED == ["4.57.6", "5.0.0", "5.17.0", "5.19.0", "5.23.0"]
+
+
+def test_versions_are_numbers_not_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "pytorch").mkdir()
+    for name in ("5.10.0.json", "5.9.0.json", "renames.toml"):
+        (tmp_path / "pytorch" / name).touch()
+    monkeypatch.setattr(snapshots, "_DATA", tmp_path)
+    assert versions("pytorch") == ["5.9.0", "5.10.0"]
 
 
 @pytest.mark.parametrize("version", PINNED)
@@ -110,12 +121,7 @@ def test_a_local_version_suffix_does_not_hide_the_snapshot(monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("row", renames("pytorch"), ids=lambda row: f"{row.entry_point}-{row.old}")
-def test_a_rename_is_seen_in_the_snapshots(row: object) -> None:
-    from packaging.version import Version
-
-    from llenergymeasure.surface.renames import Rename
-
-    assert isinstance(row, Rename)
+def test_a_rename_is_seen_in_the_snapshots(row: Rename) -> None:
     surfaces = {version: load("pytorch", version) for version in PINNED}
     after = [surface for version, surface in surfaces.items() if Version(version) >= Version(row.since)]
     with_old = [version for version, surface in surfaces.items() if surface.find(row.entry_point, row.old)]
@@ -136,3 +142,10 @@ def test_names_are_followed_both_ways() -> None:
     assert new_name("pytorch", batching, "page_size") is None
     assert new_name("pytorch", LOADING, "torch_dtype") == "dtype"
     assert new_name("pytorch", "transformers.CompileConfig", "block_size") is None
+
+
+def test_a_name_changed_twice_is_followed_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = (Rename("lib.f", "a", "b", "1.0"), Rename("lib.f", "b", "c", "2.0"))
+    monkeypatch.setattr(renames_module, "renames", lambda backend: rows)
+    assert new_name("pytorch", "lib.f", "a") == "c"
+    assert old_name("pytorch", "lib.f", "c") == "b"

@@ -148,6 +148,8 @@ def test_a_type_from_the_documentation_where_none_is_annotated() -> None:
         ("if unknown():\n        a = 1", UNKNOWN),
         ("if unknown():\n        return\n    if a is None:\n        a = 1", UNKNOWN),
         ("if unknown():\n        raise ValueError\n    if a is None:\n        a = 1", 1),
+        ("if unknown():\n        raise ValueError\n    else:\n        a = 1", 1),
+        ("if unknown():\n        a = compute()\n    if a is None:\n        a = 1", UNKNOWN),
         ("if a is not None:\n        a = 1", UNKNOWN),
         ("for i in range(3):\n        a = 1", UNKNOWN),
         ("a = compute()\n    if a is None:\n        a = 1", UNKNOWN),
@@ -196,14 +198,46 @@ def test_what_a_base_class_takes_counts_unless_it_is_passed() -> None:
         class C(Base):
             def __init__(self, bits: int = 4, **kwargs):
                 super().__init__(bits=bits, **kwargs)
-
-        class Closed(Base):
-            def __init__(self, bits: int = 4, **kwargs):
-                super().__init__(bits=bits)
         """
     )
     assert {name: p.default for name, p in read.parameters.items()} == {"bits": 4, "size": 8, "legacy": None}
     assert not read.parameters["bits"].required
+
+
+@pytest.mark.parametrize(
+    ("call", "expected"),
+    [("bits=bits, **kwargs", {"bits", "size"}), ("bits=bits, size=16, **kwargs", {"bits"}), ("bits=bits", {"bits"})],
+)
+def test_a_base_class_takes_nothing_that_does_not_reach_it(call: str, expected: set[str]) -> None:
+    read = constructor(
+        f"class Base:\n    def __init__(self, bits, size=8): ...\n"
+        f"class C(Base):\n    def __init__(self, bits=4, **kwargs):\n        super().__init__({call})\n"
+    )
+    assert set(read.parameters) == expected
+
+
+def test_the_checks_of_a_base_constructor_are_the_class_s_own_methods() -> None:
+    read = constructor(
+        """
+        class Base:
+            def __init__(self, kind="a"):
+                self.kind = kind
+                self.post_init()
+
+            def post_init(self):
+                if self.kind not in ("a", "b"):
+                    raise ValueError
+
+        class C(Base):
+            def __init__(self, kind="c"):
+                super().__init__(kind=kind)
+
+            def post_init(self):
+                if self.kind not in ("c", "d"):
+                    raise ValueError
+        """
+    )
+    assert read.parameters["kind"].choices == ("c", "d")
 
 
 @pytest.mark.parametrize(
@@ -241,6 +275,7 @@ def test_dataclass_fields() -> None:
             kind: Literal["a", "b"] = "a"
             needed: str
             made: list = field(default_factory=list)
+            ordered: dict = field(default_factory=OrderedDict)
             old: int | None = None
             shared: ClassVar[int] = 1
             derived: int = field(init=False)
@@ -251,11 +286,12 @@ def test_dataclass_fields() -> None:
                     self.size = 4
         '''
     )
-    assert set(read.parameters) == {"first", "size", "kind", "needed", "made", "old"}
+    assert set(read.parameters) == {"first", "size", "kind", "needed", "made", "ordered", "old"}
     assert read.parameters["size"].resolved == 4
     assert read.parameters["kind"].choices == ("a", "b")
     assert read.parameters["needed"].required
     assert read.parameters["made"].default == []
+    assert read.parameters["ordered"].default == {"expr": "field(default_factory=OrderedDict)"}
     assert read.parameters["old"].status == DEPRECATED
 
 
