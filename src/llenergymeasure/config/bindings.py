@@ -98,13 +98,11 @@ class Need:
         return actual is not False
 
     def __str__(self) -> str:
-        wanted = {
-            "set": "",
-            "equals": f": {_yaml(self.value)}",
-            "above": f" above {self.value}",
-            "in": f" one of {', '.join(map(_yaml, self.value or ()))}",
-        }
-        return f"{self.field}{wanted[self.test]}"
+        if self.test == "equals":
+            return f"{self.field}: {_yaml(self.value)}"
+        if self.test == "above":
+            return f"{self.field} above {self.value}"
+        return self.field if self.test == "set" else f"{self.field} one of {', '.join(map(_yaml, self.value))}"
 
 
 def equals(field: str, value: Any) -> Need:

@@ -15,6 +15,7 @@ from llenergymeasure.config.bindings import (
     declaring_class,
 )
 from llenergymeasure.config.models import ExperimentConfig
+from llenergymeasure.config.pytorch.entry_points import TOKENIZER
 
 
 @dataclass(frozen=True)
@@ -54,11 +55,13 @@ CONVERSIONS: Mapping[str, Callable[[Any], Any]] = MappingProxyType(
         "tf32": lambda value: "high" if value else "highest",
         "kernel_config": lambda value: Build("transformers.KernelConfig", {"kernel_mapping": value}),
         "assistant": Loaded,
+        "mapping_type": lambda value: Ref(f"torchao.quantization.MappingType.{value.upper()}"),
     }
 )
 
 
 NOTHING = object()
+Has = Callable[[Target], bool]
 
 
 @dataclass
@@ -83,18 +86,35 @@ class Calls:
         self.origins[target] = path
 
 
-def lower(config: ExperimentConfig) -> Calls:
-    """What the configuration sends: only what was set, each value at the parameters that its field binds."""
+def lower(config: ExperimentConfig, has: Has | None = None) -> Calls:
+    """What the configuration sends: only what was set, each value at the parameters that its field binds.
+
+    Args:
+        has: whether a version has a parameter. A field may bind places that the parameter had in different versions; those
+            that this version lacks are left out where it has another. A field that it lacks altogether stays, to be refused.
+    """
     calls = Calls()
-    _lower(config, "", config.backend, calls)
-    _lower(config.section, config.backend, config.backend, calls)
+    _lower(config, "", config.backend, calls, has)
+    _lower(config.section, config.backend, config.backend, calls, has)
+    if config.tokenizer is not None:
+        _leave_tokenizer_alone(config, calls)
     for entry_point, arguments in config.passthrough.items():
         for name, value in arguments.items():
             calls.put(Target(entry_point, name), value, f"passthrough.{entry_point}.{name}")
     return calls
 
 
-def _lower(model: Model, path: str, backend: str, calls: Calls, parent: dict[str, Any] | None = None) -> None:
+def _leave_tokenizer_alone(config: ExperimentConfig, calls: Calls) -> None:
+    """A tokenizer of its own has its own revision, and none of the places inside the model's repository."""
+    foreign = ["subfolder", "gguf_file", *(["revision"] if config.tokenizer_revision is None else [])]
+    for name in foreign:
+        calls.arguments[TOKENIZER].pop(name, None)
+        calls.origins.pop(Target(TOKENIZER, name), None)
+
+
+def _lower(
+    model: Model, path: str, backend: str, calls: Calls, has: Has | None, parent: dict[str, Any] | None = None
+) -> None:
     """Lower a section's fields into the calls, or into the parent's object where the section describes one."""
     for name, info in type(model).model_fields.items():
         value = getattr(model, name)
@@ -102,33 +122,34 @@ def _lower(model: Model, path: str, backend: str, calls: Calls, parent: dict[str
         binding = binding_of(info)
         if binding is None:
             if isinstance(value, Model) and not isinstance(value, Section):
-                _lower(value, spelled, backend, calls)
+                _lower(value, spelled, backend, calls, has)
             continue
         if value is None:
             continue
         targets = BoundField(spelled, (), {}, declaring_class(type(model), name), name, info, binding).targets(backend)
         if isinstance(value, Section):
-            value = _section(value, spelled, backend, calls)
+            value = _section(value, spelled, backend, calls, has)
         elif binding.convert:
             value = CONVERSIONS[binding.convert](value)
         if value is NOTHING:
             continue
-        for target in targets:
+        present = [target for target in targets if has is None or has(target)]
+        for target in present or targets:
             if parent is not None and isinstance(model, Section) and target.entry_point == model.entry_point:
                 parent[target.name] = value
             else:
                 calls.put(target, value, spelled)
 
 
-def _section(section: Section, path: str, backend: str, calls: Calls) -> Any:
+def _section(section: Section, path: str, backend: str, calls: Calls, has: Has | None) -> Any:
     """What a nested section is for its parent's parameter, NOTHING where it makes a call of its own."""
     if section.enables:
         calls.enable(section.enables)
     if section.enables == section.entry_point != "":
-        _lower(section, path, backend, calls)
+        _lower(section, path, backend, calls, has)
         return NOTHING
     own = dict(section.always)
-    _lower(section, path, backend, calls, own)
+    _lower(section, path, backend, calls, has, own)
     if section.enables and not own:
         return NOTHING
     return own if section.form == "mapping" else Build(section.entry_point, MappingProxyType(own))

@@ -6,6 +6,8 @@ from typing import Any, Protocol
 
 from llenergymeasure.config.lowering import Build, Ref
 from llenergymeasure.errors import EnvironmentLacksError
+from llenergymeasure.surface import snapshots
+from llenergymeasure.surface.model import Surface
 
 
 class Api(Protocol):
@@ -13,9 +15,15 @@ class Api(Protocol):
 
     def resolve(self, path: str) -> Any: ...
 
+    def surface(self, backend: str) -> Surface: ...
+
 
 class RealApi:
     """The installed packages."""
+
+    def surface(self, backend: str) -> Surface:
+        """What the installed version accepts."""
+        return snapshots.installed(backend)
 
     def resolve(self, path: str) -> Any:
         """The object that a dotted name stands for, its modules imported as needed.

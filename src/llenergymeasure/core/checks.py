@@ -41,7 +41,7 @@ def check_against(config: ExperimentConfig, surface: Surface) -> Calls:
     Raises:
         RequestError: the field, the version, the versions that have it, its new or nearest name.
     """
-    calls = lower(config)
+    calls = lower(config, lambda target: surface.find(target.entry_point, target.name) is not None or target.backend == "")
     for target, value, path in sent_parameters(calls):
         _check_parameter(target, value, path, surface)
     return calls
@@ -92,7 +92,7 @@ def _check_parameter(target: Target, value: Any, path: str, surface: Surface) ->
 def type_fits(value: Any, parameter: Parameter) -> bool:
     """Whether a plain value can be of the parameter's type; types that JSON does not know fit everything."""
     names = [re.split(r"[\[.]", part.strip())[0] for part in re.split(r"\|(?![^\[]*\])", parameter.type)]
-    if not parameter.type or any(name not in _JSON_TYPES for name in names):
+    if not parameter.type or "dict[tuple" in parameter.type or any(name not in _JSON_TYPES for name in names):
         return True
     if isinstance(value, bool):
         return "bool" in names

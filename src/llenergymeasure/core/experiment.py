@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from llenergymeasure.config.lowering import as_document, lower
+from llenergymeasure.config.lowering import as_document
 from llenergymeasure.config.models import ExperimentConfig
 from llenergymeasure.config.pytorch.entry_points import FROM_PRETRAINED, PLAN_REPLICAS
 from llenergymeasure.core import results
@@ -21,7 +21,7 @@ from llenergymeasure.core.energy.window import Meters, Window, open_meters
 from llenergymeasure.core.environment import describe_environment
 from llenergymeasure.core.replicas import LocalReplica, ProcessReplicas, Replicas
 from llenergymeasure.core.requests import RequestRecord, from_step_times, summarise
-from llenergymeasure.core.session import Opened, Share
+from llenergymeasure.core.session import Opened, Share, version_calls
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def run_experiment(config: ExperimentConfig, on_progress: OnProgress = lambda _:
 
 def plan(config: ExperimentConfig, api: Api) -> list[Share]:
     """The processes that a configuration asks for on this machine."""
-    calls = lower(config)
+    calls = version_calls(config, api)
     devices = 0
     if calls[FROM_PRETRAINED].get("device_map") != "cpu" and api.resolve("torch.cuda.is_available")():
         devices = api.resolve("torch.cuda.device_count")()
@@ -220,7 +220,7 @@ def _result(config: ExperimentConfig, opened: Sequence[Opened], measured: _Measu
         warnings=warnings,
         configuration=results.Configuration(
             requested=config.model_dump(mode="json", exclude_none=True),
-            sent=as_document(lower(config)),
+            sent=as_document(version_calls(config, RealApi())),
             effective=effective.values,
             differences=differences,
         ),

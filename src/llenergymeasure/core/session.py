@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from llenergymeasure.config.lowering import lower
+from llenergymeasure.config.lowering import Calls, lower
 from llenergymeasure.config.models import ExperimentConfig
 from llenergymeasure.core import prompts as prompt_sources
 from llenergymeasure.core.api import Api, RealApi
@@ -60,7 +60,7 @@ class Session:
         self.config = config
         self.share = share
         self.api = api or RealApi()
-        self.backend: Backend = PyTorchBackend(lower(config), self.api, share.device)
+        self.backend: Backend = PyTorchBackend(version_calls(config, self.api), self.api, share.device)
         self.batches: list[Batch] = []
         self.outputs: list[BatchOutput] = []
 
@@ -118,6 +118,12 @@ class Session:
         ids = encoded_prompts(self.config, self.backend)
         shares = prompt_sources.split(ids, self.share.replicas)
         return [Prompt(index, tuple(item)) for index, item in shares[self.share.replica]]
+
+
+def version_calls(config: ExperimentConfig, api: Api) -> Calls:
+    """The calls as this version takes them."""
+    surface = api.surface(config.backend)
+    return lower(config, lambda target: surface.find(target.entry_point, target.name) is not None or target.backend == "")
 
 
 def encoded_prompts(config: ExperimentConfig, backend: Backend) -> list[list[int]]:

@@ -21,7 +21,10 @@ TORCH = Package(
 TORCHAO = Package(
     backend="pytorch",
     name="torchao",
-    recipes=(),
-    families=(Family("quantization/quant_api.py", "AOBaseConfig", "torchao.quantization", "quantization/__init__.py"),),
+    recipes=(Recipe("torchao.float8.inference.Float8MMConfig", (Part("float8/inference.py", "Float8MMConfig"),)),),
+    families=(
+        Family("quantization/quant_api.py", "AOBaseConfig", "torchao.quantization", "quantization/__init__.py"),
+        Family("quantization/granularity.py", "Granularity", "torchao.quantization", "quantization/__init__.py"),
+    ),
     required=("quantization/quant_api.py", "quantization/__init__.py"),
 )

@@ -25,7 +25,7 @@ def from_wheel(backend: str, path: Path) -> Surface:
     if name not in known:
         raise RequestError(f"{path}: a wheel of {name}", f"for the backend {backend} give one of {' or '.join(known)}")
     with open_wheel(path) as reader:
-        points = static.entry_points(Modules(reader, name), known[name])
+        points = static.entry_points(Modules(reader, known[name]), known[name])
     provenance = {"method": "static", "wheel": path.name, "sha256": _digest(path), "date": _today()}
     return Surface(backend, name, version.partition("+")[0], points, provenance)
 
@@ -35,7 +35,7 @@ def from_source(backend: str, folder: Path) -> Surface:
     known = packages(backend)
     found = package_folder(folder.resolve(), tuple(known))
     reader = FolderReader(found, str(folder))
-    points = static.entry_points(Modules(reader, found.name), known[found.name])
+    points = static.entry_points(Modules(reader, known[found.name]), known[found.name])
     provenance = {"method": "static", "source": found.name, "date": _today()}
     return Surface(backend, found.name, folder_version(found).partition("+")[0], points, provenance)
 

@@ -78,6 +78,10 @@ class Surface:
         point = self.entry_points.get(entry_point)
         return point.parameters.get(name) if point else None
 
+    def has(self, entry_point: str, name: str) -> bool:
+        """Whether the version has the parameter; what no surface describes (other packages) counts as there."""
+        return entry_point not in self.entry_points or name in self.entry_points[entry_point].parameters
+
     def parameters(self) -> list[tuple[str, Parameter]]:
         """Every (entry point, parameter) pair."""
         return [

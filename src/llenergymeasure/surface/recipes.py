@@ -20,6 +20,11 @@ class Part:
     name: str
     take: str = ALL
 
+    @property
+    def is_class(self) -> bool:
+        last = self.name.rpartition(".")[2]
+        return last == "__init__" or last[:1].isupper()
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -61,6 +66,17 @@ class Family:
 
 
 @dataclass(frozen=True)
+class Interest:
+    """Which functions of a module anybody reads, by name or by a text that they contain."""
+
+    names: frozenset[str]
+    texts: tuple[str, ...]
+
+    def covers(self, name: str, body: str) -> bool:
+        return name in self.names or any(text in body for text in self.texts)
+
+
+@dataclass(frozen=True)
 class Package:
     """One package of a backend: entry points that each version either has or lacks."""
 
@@ -69,3 +85,19 @@ class Package:
     recipes: tuple[Recipe, ...]
     families: tuple[Family, ...] = ()
     required: tuple[str, ...] = ()  # modules without which this is not the package
+
+    def interests(self) -> dict[str, Interest]:
+        """Module to the functions read from it, for modules that are read for single functions only.
+
+        A class's constructor may call any of its methods: such modules are read whole.
+        """
+        parts = [part for recipe in self.recipes for part in (*recipe.parts, recipe.fallback) if part is not None]
+        whole = {family.module for family in self.families} | {part.module for part in parts if part.is_class}
+        handed = [recipe.handed for recipe in self.recipes if recipe.handed]
+        return {
+            member: Interest(
+                frozenset(part.name.rpartition(".")[2] for part in parts if part.module == member),
+                tuple(f"{variable}.pop(" for module, variable in handed if module == member),
+            )
+            for member in {part.module for part in parts} - whole
+        }

@@ -2,8 +2,9 @@
 
 import ast
 import re
+import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from llenergymeasure.errors import RequestError
+from llenergymeasure.surface.outline import outline
+from llenergymeasure.surface.recipes import Package
 
 _WHEEL_NAME = re.compile(r"(?P<package>[A-Za-z0-9_.]+)-(?P<version>[^-]+)(-[^-]+){3,4}\.whl")
 _VERSION = re.compile(r"^__version__\s*(?::\s*str\s*)?=\s*['\"]([^'\"]+)['\"]", re.MULTILINE)
@@ -108,11 +111,26 @@ class Module:
 
     name: str
     text: str
+    keep: Callable[[str, str], bool] | None = None  # which functions are of interest; all of them without it
     tree: ast.Module = field(init=False)
 
     def __post_init__(self) -> None:
+        # What Python's parser thinks of somebody else's string escapes is not ours to print.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self.tree = self._outlined() or self._whole()
+
+    def _outlined(self) -> ast.Module | None:
+        if self.keep is None:
+            return None
         try:
-            self.tree = ast.parse(self.text)
+            return ast.parse(outline(self.text, self.keep))
+        except SyntaxError:
+            return None
+
+    def _whole(self) -> ast.Module:
+        try:
+            return ast.parse(self.text)
         except SyntaxError as error:
             raise RequestError(
                 f"{self.name}, line {error.lineno}: not valid Python for this interpreter ({error.msg})",
@@ -174,23 +192,27 @@ def assignments(body: list[ast.stmt]) -> dict[str, ast.expr]:
 
 
 def is_dataclass(node: ast.ClassDef) -> bool:
-    return any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list)
+    """Whether annotated attributes are the constructor's arguments, as in a dataclass or a NamedTuple."""
+    return any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list) or any(
+        ast.unparse(base).endswith("NamedTuple") for base in node.bases
+    )
 
 
 class Modules:
     """The modules of one package, each read and parsed once."""
 
-    def __init__(self, reader: Reader, package: str) -> None:
+    def __init__(self, reader: Reader, package: Package) -> None:
         self.reader = reader
-        self.package = package
+        self.package = package.name
+        self._interests = package.interests()
         self._parsed: dict[str, Module | None] = {}
 
     def get(self, member: str) -> Module | None:
         if member not in self._parsed:
             text = self.reader.text(member)
-            self._parsed[member] = (
-                None if text is None else Module(f"{self.reader.origin}: {self.package}/{member}", text)
-            )
+            name = f"{self.reader.origin}: {self.package}/{member}"
+            interest = self._interests.get(member)
+            self._parsed[member] = None if text is None else Module(name, text, interest.covers if interest else None)
         return self._parsed[member]
 
     def need(self, member: str) -> Module:

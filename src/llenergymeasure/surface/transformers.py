@@ -53,6 +53,7 @@ PACKAGE = Package(
             "transformers.GenerationMixin.generate_batch",
             (Part("generation/continuous_batching/continuous_api.py", "ContinuousMixin.generate_batch"),),
         ),
+        Recipe("transformers.set_seed", (Part("trainer_utils.py", "set_seed"),)),
         Recipe("transformers.CompileConfig", (Part(_GENERATION, "CompileConfig"),)),
         Recipe("transformers.ContinuousBatchingConfig", (Part(_GENERATION, "ContinuousBatchingConfig"),)),
         Recipe("transformers.WatermarkingConfig", (Part(_GENERATION, "WatermarkingConfig"),)),

@@ -21,7 +21,7 @@ class Loading(Section):
     )
     """Whether code that comes with the model may run."""
 
-    code_revision: str | None = binds(f"{FROM_PRETRAINED}:code_revision", needs=is_set("trust_remote_code"), sample="side")
+    code_revision: str | None = binds(f"{FROM_PRETRAINED}:code_revision", needs=is_set("trust_remote_code"), context={"trust_remote_code": True}, sample="side")
     """Revision of the model's own code, where it differs from the revision of its weights."""
 
     variant: str | None = binds(effect="None beyond the number format that the variant stores.", sample="fp16")

@@ -67,7 +67,7 @@ class Runtime(Section):
     """Whether the tokenizer adds its start and end tokens to each prompt."""
 
     padding: Literal["longest", "max_length"] | None = binds(
-        f"{PAD}:padding", sample="max_length", context={"padding_length": 32}, effect="Padding is computed like real tokens in the prompt's pass."
+        f"{PAD}:padding", sample="longest", effect="Padding is computed like real tokens in the prompt's pass."
     )
     """How prompts of a batch are made equally long: to the longest, or to padding_length."""
 

@@ -21,7 +21,6 @@ IntxPacking = Literal[
 ]
 IntxAlgorithm = Literal["affine", "hqq_scale_only"]
 
-_MAPPING = f"{_AO}.MappingType"
 _INDUCTOR = "Compiled models only: recommended settings of the compiler."
 _GROUPS = "Small groups lose less accuracy and store more scales."
 
@@ -130,14 +129,9 @@ class Int8DynamicActivationInt8Weight(Section):
     """Which values share a scale, in weights and activations."""
 
     act_mapping_type: ActivationMapping | None = binds(
-        convert=_MAPPING, sample="asymmetric", effect="Asymmetric activations need a correction per product."
+        convert="mapping_type", sample="asymmetric", effect="Asymmetric activations need a correction per product."
     )
     """Whether the activations' grid is symmetric around zero."""
-
-    weight_only_decode: bool | None = binds(
-        effect="Single-token steps skip the quantization of activations: faster decoding where memory is the limit."
-    )
-    """Whether activations stay unquantized in single-token steps."""
 
     reduce_range: bool | None = binds(effect="Avoids overflow on processors without 8-bit dot products, at some loss.")
     """Whether 7 bits of the range are used."""
@@ -161,16 +155,13 @@ class Int8DynamicActivationIntxWeight(Section):
     weight_granularity: AxisOrGroup | None = binds(sample={"kind": "per_group", "group_size": 64}, effect=_GROUPS)
     """Which weights share a scale."""
 
-    weight_mapping_type: WeightMapping | None = binds(convert=_MAPPING, sample="asymmetric")
+    weight_mapping_type: WeightMapping | None = binds(convert="mapping_type", sample="asymmetric")
     """Whether the weights' grid is symmetric around zero."""
 
     weight_scale_dtype: Literal["float32", "float16", "bfloat16"] | None = binds(
         convert="torch_dtype", sample="bfloat16"
     )
     """Number format of the weights' scales."""
-
-    act_mapping_type: ActivationMapping | None = binds(convert=_MAPPING, sample="symmetric")
-    """Whether the activations' grid is symmetric around zero."""
 
     intx_packing_format: IntxPacking | None = binds(
         sample="opaque_torchao_auto", effect="Opaque layouts are packed for the processor's own kernels: much faster."
@@ -196,7 +187,7 @@ class IntxWeightOnly(Section):
     granularity: AxisOrGroup | None = binds(sample={"kind": "per_group", "group_size": 32}, effect=_GROUPS)
     """Which weights share a scale."""
 
-    mapping_type: WeightMapping | None = binds(convert=_MAPPING, sample="asymmetric")
+    mapping_type: WeightMapping | None = binds(convert="mapping_type", sample="asymmetric")
     """Whether the grid is symmetric around zero."""
 
     scale_dtype: Literal["float32", "float16", "bfloat16"] | None = binds(convert="torch_dtype", sample="bfloat16")
@@ -323,9 +314,11 @@ class TorchAO(Section):
     """Kind of the quantization, with its options."""
 
     modules_to_not_convert: list[str] | None = binds(
-        sample=["q_proj", "lm_head"], context=_ANY, effect="Each module that is kept keeps its memory traffic."
+        sample=["model.layers.0.self_attn.q_proj", "lm_head"],
+        context=_ANY,
+        effect="Each module that is kept keeps its memory traffic.",
     )
-    """Modules that keep their number format."""
+    """Modules that keep their number format, by full name or pattern; version 5 does not match a bare last part."""
 
     include_input_output_embeddings: bool | None = binds(
         context=_ANY, effect="Embeddings and output layer shrink as well, much of a small model."

@@ -1,0 +1,114 @@
+"""Whether every parameter of a surface is a field, set by the tool, reachable by name, or left out for a reason."""
+
+from collections import Counter
+from dataclasses import dataclass
+from functools import lru_cache
+
+from llenergymeasure.audit import ledger
+from llenergymeasure.config.bindings import OWN_PACKAGE, BoundField, walk
+from llenergymeasure.config.models import ExperimentConfig
+from llenergymeasure.surface.model import Surface
+
+FIELD = "field"
+UNACCOUNTED = "unaccounted"
+KINDS = (FIELD, *ledger.KINDS, UNACCOUNTED)
+
+
+@dataclass(frozen=True)
+class Row:
+    """What became of one parameter.
+
+    Attributes:
+        detail: the field's path, or the ledger's reason.
+    """
+
+    entry_point: str
+    name: str
+    kind: str
+    category: str = ""
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """One version's parameters, all accounted for or not.
+
+    Attributes:
+        problems: what makes the audit red: unaccounted parameters, fields that are in the ledger, too.
+        typed_fields: fields that set at least one parameter of this version.
+    """
+
+    backend: str
+    version: str
+    rows: tuple[Row, ...]
+    problems: tuple[str, ...]
+    typed_fields: int
+
+    def counts(self) -> dict[str, int]:
+        found = Counter(row.kind for row in self.rows)
+        return {kind: found[kind] for kind in KINDS}
+
+
+def coverage(surface: Surface) -> Coverage:
+    """Classify every parameter of the surface."""
+    bound = bound_parameters(surface.backend)
+    book = ledger.load(surface.backend)
+    rows, problems = [], []
+    for entry_point, parameter in surface.parameters():
+        row = _classify(entry_point, parameter.name, bound, book)
+        rows.append(row)
+        if row.kind == UNACCOUNTED:
+            problems.append(f"{entry_point}:{parameter.name} is neither a field nor in the ledger")
+        entry = book.find(entry_point, parameter.name)
+        if row.kind == FIELD and entry is not None and parameter.name in entry.names:
+            problems.append(f"{entry_point}:{parameter.name} is a field ({row.detail}) and in the ledger, too")
+    present = {(row.entry_point, row.name) for row in rows}
+    typed = {path for key, paths in bound.items() if key in present or key[0].startswith(OWN_PACKAGE) for path in paths}
+    return Coverage(surface.backend, surface.version, tuple(rows), tuple(problems), len(typed))
+
+
+def stale_entries(surfaces: list[Surface]) -> list[str]:
+    """Ledger entries and bindings that no given version has any more: they hide the next parameter of that name."""
+    if not surfaces:
+        return []
+    backend = surfaces[0].backend
+    known = {(point, parameter.name) for surface in surfaces for point, parameter in surface.parameters()}
+    points = {point for point, _ in known}
+    found = [
+        f"the ledger names {entry.entry_point}:{name}, which no pinned version has"
+        for entry in ledger.load(backend).entries
+        for name in entry.names
+        if (entry.entry_point, name) not in known and not (name == ledger.REST and entry.entry_point in points)
+    ]
+    found += [
+        f"{', '.join(paths)} sets {point}:{name}, which no pinned version has"
+        for (point, name), paths in bound_parameters(backend).items()
+        if (point, name) not in known and not point.startswith(OWN_PACKAGE)
+    ]
+    return found
+
+
+def bound_parameters(backend: str) -> dict[tuple[str, str], list[str]]:
+    """The fields that set each parameter, from the declarations; a section's own switches count as its parent's."""
+    bound: dict[tuple[str, str], list[str]] = {}
+    for field in fields_of(backend):
+        for target in field.targets(backend):
+            bound.setdefault((target.entry_point, target.name), []).append(field.path)
+        for section in field.nested:
+            for name in section.always:
+                bound.setdefault((section.entry_point, name), []).append(field.path)
+    return bound
+
+
+@lru_cache(maxsize=4)
+def fields_of(backend: str) -> tuple[BoundField, ...]:
+    """Every declared field of a backend."""
+    return tuple(walk(ExperimentConfig, backend))
+
+
+def _classify(entry_point: str, name: str, bound: dict[tuple[str, str], list[str]], book: ledger.Ledger) -> Row:
+    if paths := bound.get((entry_point, name)):
+        return Row(entry_point, name, FIELD, detail=", ".join(paths))
+    if entry := book.find(entry_point, name):
+        return Row(entry_point, name, entry.kind, entry.category, entry.reason)
+    return Row(entry_point, name, UNACCOUNTED)

@@ -1,0 +1,123 @@
+"""Rung `sent`: with a field set the real backend module passes exactly its value, and with the field unset nothing."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from llenergymeasure.audit import ledger
+from llenergymeasure.audit.recorder import Built, Recorder, Reference
+from llenergymeasure.audit.samples import sample_config
+from llenergymeasure.audit.coverage import fields_of
+from llenergymeasure.config.bindings import BoundField, Target
+from llenergymeasure.config.models import ExperimentConfig
+from llenergymeasure.core.api import Api
+from llenergymeasure.core.experiment import plan
+from llenergymeasure.core.session import Session
+from llenergymeasure.surface.model import Surface
+
+Seen = dict[Target, list[Any]]
+_FLOAT32_PRECISION = {True: "high", False: "highest"}  # torch's names for products with and without TensorFloat-32
+_PLAN = {"ranks", "devices", "cores"}  # what the plan of processes derives from other fields
+
+
+def check_sent(field: BoundField, surface: Surface) -> str:
+    """Why the field's value did not arrive, or what arrived besides; "" when it arrived as it should."""
+    data, without = sample_config(field, surface)
+    try:
+        before = observe(without, surface)
+        after = observe(data, surface)
+    except Exception as error:  # noqa: BLE001 - whatever fails here is the finding
+        return f"the backend module failed: {type(error).__name__}: {error}"
+    value = _value_at(data, field)
+    targets = set(field.targets(surface.backend))
+    present = {target for target in targets if surface.find(target.entry_point, target.name) or target.backend == ""}
+    for target in sorted(present, key=str):
+        if target not in after:
+            return f"{target} got nothing"
+        if not all(arrived(value, item) for item in after[target]):
+            return f"{target} got {after[target][0]!r}, not {value!r}"
+        if target in before and before[target] == after[target]:
+            return f"{target} gets {before[target][0]!r} without the field, too"
+    allowed = targets | _related(field, surface.backend) | _inside_built(after, present)
+    book = ledger.load(surface.backend)
+    for target in sorted(after.keys() | before.keys(), key=str):
+        entry = book.find(target.entry_point, target.name)
+        if target in allowed or (entry is not None and entry.kind == "owned") or target.name in _PLAN:
+            continue
+        if set(map(repr, before.get(target, ()))) != set(map(repr, after.get(target, ()))):
+            return f"{target} changed, too: {before.get(target)} became {after.get(target)}"
+    return ""
+
+
+def observe(data: Mapping[str, Any], surface: Surface) -> Seen:
+    """Run a configuration through the real backend module on a recorder; what arrived, per parameter."""
+    recorder = Recorder(surface)
+    api: Api = recorder
+    config = ExperimentConfig.model_validate(data)
+    share = plan(config, api)[0]
+    session = Session(config, share, api)
+    session.open()
+    session.run(lambda: False, lambda _: None)
+    seen: Seen = {}
+    for entry_point, calls in recorder.calls.items():
+        for arguments in calls:
+            for name, value in arguments.items():
+                seen.setdefault(Target(entry_point, name), []).append(value)
+    return seen
+
+
+def arrived(value: Any, recorded: Any) -> bool:
+    """Whether what the API got is the configured value, or the object that stands for it."""
+    if isinstance(recorded, Reference):
+        return recorded.path.rpartition(".")[2].casefold() == str(value).casefold()
+    if isinstance(recorded, Built):
+        inside = dict(recorded.arguments)
+        if isinstance(value, Mapping):
+            return any(arrived(value, item) for item in inside.values()) or all(
+                name not in inside or arrived(item, inside[name]) for name, item in value.items()
+            )
+        return False
+    if isinstance(value, bool) and recorded in _FLOAT32_PRECISION.values():
+        return bool(_FLOAT32_PRECISION[value] == recorded)
+    if hasattr(recorded, "source"):
+        return bool(recorded.source == value)
+    if isinstance(value, list | tuple) and isinstance(recorded, list | tuple):
+        return len(value) == len(recorded) and all(map(arrived, value, recorded))
+    return type(value) is type(recorded) and bool(value == recorded)
+
+
+def _value_at(data: Mapping[str, Any], field: BoundField) -> Any:
+    value: Any = data
+    for key in field.keys:
+        value = value[key]
+    return value
+
+
+def _related(field: BoundField, backend: str) -> set[Target]:
+    """Parameters that change with the field by its nature: those of the sections it is in, and of the fields inside it."""
+    related: set[Target] = set()
+    for other in fields_of(backend):
+        beside = other.keys[:-1] == field.keys[:-1] and other.name in field.binding.context
+        inside = field.keys[: len(other.keys)] == other.keys or other.keys[: len(field.keys)] == field.keys
+        if (inside or beside) and other.path != field.path:
+            related |= set(other.targets(backend))
+    for section in field.nested:
+        related |= {Target(section.entry_point, name) for name in section.always}
+    return related
+
+
+def _inside_built(seen: Seen, targets: set[Target]) -> set[Target]:
+    """The arguments of objects that the field's own value became."""
+    built = [item for target in targets for item in seen.get(target, ()) if isinstance(item, Built)]
+    return {Target(item.entry_point, name) for item in built for name, _ in item.arguments}
+
+
+@contextmanager
+def unbound(field: BoundField) -> Iterator[None]:
+    """The field without its declaration: what the audit must notice."""
+    declared = field.info.json_schema_extra
+    field.info.json_schema_extra = None
+    try:
+        yield
+    finally:
+        field.info.json_schema_extra = declared

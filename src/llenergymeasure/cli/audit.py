@@ -1,0 +1,114 @@
+"""`llem audit`: coverage and wiring."""
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from llenergymeasure.surface.model import Surface
+
+app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Hold what a user may set against what the backend accepts.")
+
+
+class Format(StrEnum):
+    """How an audit is printed."""
+
+    TABLE = "table"
+    JSON = "json"
+    MD = "md"
+    JUNIT = "junit"
+
+
+class Rung(StrEnum):
+    """How far the wiring audit climbs."""
+
+    DECLARED = "declared"
+    SENT = "sent"
+    ACCEPTED = "accepted"
+
+
+Backend = Annotated[str | None, typer.Argument(help="the backend: pytorch; all of them when left out")]
+Version = Annotated[str | None, typer.Option(help="one pinned version; all of them when left out")]
+Installed = Annotated[bool, typer.Option("--installed", help="the live surface of what is installed here")]
+Output = Annotated[Format, typer.Option("--format", help="how to print it")]
+
+
+@app.command("coverage")
+def coverage_command(
+    backend: Backend = None, version: Version = None, installed: Installed = False, output_format: Output = Format.TABLE  # noqa: FBT002
+) -> None:
+    """Account for every parameter: a field, set by the tool, reachable by name, or left out for a reason."""
+    from llenergymeasure.audit import report
+    from llenergymeasure.audit.coverage import coverage, stale_entries
+
+    surfaces = _surfaces(backend, version, installed=installed)
+    results = [coverage(surface) for surface in surfaces]
+    stale = stale_entries(surfaces) if version is None and not installed else []
+    if output_format is Format.JSON:
+        sys.stdout.write(report.coverage_json(results, stale))
+    else:
+        table = report.coverage_table(results)
+        sys.stdout.write(report.markdown(table) if output_format is Format.MD else report.text(table))
+    problems = [f"{item.version}: {problem}" for item in results for problem in item.problems] + stale
+    _conclude(problems, "add a field, or an entry with its reason to the ledger")
+
+
+@app.command("wiring")
+def wiring_command(
+    backend: Backend = None,
+    version: Version = None,
+    rung: Annotated[Rung, typer.Option(help="how far to climb; accepted needs the backend installed")] = Rung.SENT,
+    installed: Installed = False,  # noqa: FBT002
+    mutate: Annotated[bool, typer.Option("--mutate", help="prove the proof: unbind every field and see the audit turn red")] = False,  # noqa: FBT002
+    junit: Annotated[Path | None, typer.Option(help="also write JUnit here")] = None,
+    output_format: Output = Format.TABLE,
+) -> None:
+    """Prove field by field that what is set is what the backend gets."""
+    from llenergymeasure.audit import report
+    from llenergymeasure.audit.wiring import mutation_survivors, wiring
+
+    accept = None
+    if rung is Rung.ACCEPTED:
+        from llenergymeasure.audit.accepted import acceptor
+
+        accept, installed = acceptor(backend or "pytorch"), True
+    surfaces = _surfaces(backend, version, installed=installed)
+    results = [wiring(surface, rung.value, accept) for surface in surfaces]
+    if junit is not None:
+        junit.write_bytes(report.wiring_junit(results))
+    if output_format is Format.JSON:
+        sys.stdout.write(report.wiring_json(results))
+    elif output_format is Format.JUNIT:
+        sys.stdout.buffer.write(report.wiring_junit(results))
+    else:
+        table = report.wiring_table(results)
+        sys.stdout.write(report.markdown(table) if output_format is Format.MD else report.text(table))
+    problems = [f"{item.version}: {proof.path}: {proof.reason}" for item in results for proof in item.failed]
+    if mutate:
+        survivors = [(surface.version, path) for surface in surfaces for path in mutation_survivors(surface)]
+        proven = sum(proof.status != "absent" for item in results for proof in item.proofs)
+        sys.stderr.write(f"mutation proof: {proven - len(survivors)} of {proven} unbound fields turned the audit red\n")
+        problems += [f"{of}: {path}: unbound, and the audit did not notice" for of, path in survivors]
+    _conclude(problems, "mend the declaration, or the backend module")
+
+
+def _surfaces(backend: str | None, version: str | None, *, installed: bool) -> "list[Surface]":
+    from llenergymeasure.surface import snapshots
+
+    name = backend or "pytorch"
+    if installed:
+        return [snapshots.installed(name)]
+    return [snapshots.load(name, item) for item in ([version] if version else snapshots.versions(name))]
+
+
+def _conclude(problems: list[str], remedy: str) -> None:
+    """Exit code 1 with every finding on stderr."""
+    if not problems:
+        return
+    for problem in problems:
+        sys.stderr.write(f"error: {problem}\n")
+    sys.stderr.write(f"  → {remedy}\n")
+    raise typer.Exit(1)

@@ -1,0 +1,154 @@
+"""`llem run`, `show`, `schema` and `doctor`."""
+
+import json
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from llenergymeasure.core.results import Result
+
+Config = Annotated[Path, typer.Argument(help="configuration: .yaml, .toml or .json", show_default=False)]
+
+
+class Format(StrEnum):
+    """How a command prints what it found."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+def run(
+    config: Config,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="folder for result.json [default: results/NAME]")] = None,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="print nothing but errors")] = False,  # noqa: FBT002
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace an earlier result in the folder")] = False,  # noqa: FBT002
+    output_format: Annotated[Format, typer.Option("--format", help="how to print the summary")] = Format.TEXT,
+) -> None:
+    """Run one experiment: load, warm up, measure, write result.json, print a summary."""
+    from llenergymeasure.cli.progress import showing_progress
+    from llenergymeasure.config.loading import load_config
+    from llenergymeasure.core.results import prepare_folder, write_result
+
+    loaded = load_config(config)
+    folder = prepare_folder(output or Path("results") / config.stem, overwrite=overwrite)
+    from llenergymeasure.core.experiment import run_experiment
+
+    with showing_progress(quiet=quiet or output_format is Format.JSON) as on_progress:
+        result = run_experiment(loaded, on_progress)
+    path = write_result(result, folder)
+    if output_format is Format.JSON:
+        sys.stdout.write(json.dumps(result.summary.model_dump(), indent=1) + "\n")
+    elif not quiet:
+        _print_summary(result, path)
+    if result.status == "interrupted":
+        sys.stderr.write(f"interrupted; what was finished is in {path}\n")
+        raise typer.Exit(130)
+
+
+def show(
+    config: Config,
+    version: Annotated[str | None, typer.Option(help="check against a pinned version instead of the installed one")] = None,
+    output_format: Annotated[Format, typer.Option("--format", help="how to print it")] = Format.TEXT,
+) -> None:
+    """Show what a configuration would send to which entry point; nothing is run."""
+    from llenergymeasure.config.loading import load_config
+    from llenergymeasure.config.lowering import as_document
+    from llenergymeasure.core.checks import check_against
+    from llenergymeasure.surface import snapshots
+
+    loaded = load_config(config)
+    surface = snapshots.load(loaded.backend, version) if version else snapshots.installed(loaded.backend)
+    calls = check_against(loaded, surface)
+    sent = as_document(calls)
+    if output_format is Format.JSON:
+        document = {
+            "backend": loaded.backend,
+            "version": surface.version,
+            "requested": loaded.model_dump(mode="json", exclude_none=True),
+            "sent": sent,
+        }
+        sys.stdout.write(json.dumps(document, indent=1) + "\n")
+        return
+    out = [f"{loaded.backend}: {surface.package} {surface.version}"]
+    for entry_point, arguments in sent.items():
+        out.append(f"\n{entry_point}")
+        origins = {target.name: path for target, path in calls.origins.items() if target.entry_point == entry_point}
+        out.extend(f"  {name} = {value!r}   # {origins.get(name, '')}" for name, value in arguments.items())
+    sys.stdout.write("\n".join(out) + "\n")
+
+
+def schema(
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="write here instead of to standard output")] = None,
+) -> None:
+    """Print the JSON Schema of a configuration, for editors."""
+    from llenergymeasure.config.models import ExperimentConfig
+    from llenergymeasure.core.results import write_whole
+
+    text = json.dumps(
+        {"$schema": "https://json-schema.org/draft/2020-12/schema", **ExperimentConfig.model_json_schema()}, indent=1
+    )
+    if output is None:
+        sys.stdout.write(text + "\n")
+    else:
+        write_whole(output, text + "\n")
+
+
+def doctor(output_format: Annotated[Format, typer.Option("--format", help="how to print it")] = Format.TEXT) -> None:
+    """Say what this machine can run: backends, meters, runners; for each missing thing, what to do."""
+    from llenergymeasure.core.doctor import examine
+
+    findings = examine()
+    if output_format is Format.JSON:
+        sys.stdout.write(json.dumps([finding.__dict__ for finding in findings], indent=1) + "\n")
+        return
+    for finding in findings:
+        mark = "ok     " if finding.ok else "missing"
+        sys.stdout.write(f"{mark}  {finding.what}: {finding.detail}\n")
+        if finding.remedy:
+            sys.stdout.write(f"         → {finding.remedy}\n")
+
+
+def _print_summary(result: "Result", path: Path) -> None:
+    """Warnings first: they decide whether the figures may be used."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    for warning in result.warnings:
+        console.print(f"warning: {warning}", style="yellow", markup=False, highlight=False)
+    table = Table(show_header=False, box=None, pad_edge=False)
+    for name, value in _rows(result):
+        table.add_row(name, value)
+    console.print(table)
+    console.print(f"written to {path}", markup=False, highlight=False)
+
+
+def _rows(result: "Result") -> list[tuple[str, str]]:
+    summary = result.summary
+    rows = [
+        ("requests", f"{summary.requests} in {summary.window_s:.2f} s ({result.repeats} passes, {result.replicas} replicas)"),
+        ("tokens", f"{summary.input_tokens} in, {summary.output_tokens} out"),
+        ("output throughput", _figure(summary.output_tokens_per_second, "tokens/s")),
+        ("time to first token", _distribution(summary.time_to_first_token_ms)),
+        ("inter-token latency", _distribution(summary.inter_token_latency_ms)),
+        ("request latency", _distribution(summary.request_latency_ms)),
+        ("energy", _figure(summary.energy_j, "J")),
+        ("energy per output token", _figure(summary.energy_per_output_token_j, "J/token")),
+    ]
+    if summary.energy_j is None:
+        reasons = dict.fromkeys(result.energy.reasons.values())
+        rows[6] = ("energy", f"no reading: {'; '.join(reasons)}")
+        rows.pop(7)
+    return rows
+
+
+def _figure(value: float | None, unit: str) -> str:
+    return "none" if value is None else f"{value:.4g} {unit}"
+
+
+def _distribution(value: Any) -> str:
+    return "none" if value is None else f"p50 {value.p50:.1f} ms, p90 {value.p90:.1f} ms, p99 {value.p99:.1f} ms"
