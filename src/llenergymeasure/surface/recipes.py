@@ -21,9 +21,9 @@ class Part:
     take: str = ALL
 
     @property
-    def is_class(self) -> bool:
-        last = self.name.rpartition(".")[2]
-        return last == "__init__" or last[:1].isupper()
+    def is_method(self) -> bool:
+        """Whether one method is read, and not a constructor, which may call any other."""
+        return "." in self.name and not self.name.endswith(".__init__")
 
 
 @dataclass(frozen=True)
@@ -89,10 +89,10 @@ class Package:
     def interests(self) -> dict[str, Interest]:
         """Module to the functions read from it, for modules that are read for single functions only.
 
-        A class's constructor may call any of its methods: such modules are read whole.
+        A module that is read for a class or a function as well is read whole.
         """
         parts = [part for recipe in self.recipes for part in (*recipe.parts, recipe.fallback) if part is not None]
-        whole = {family.module for family in self.families} | {part.module for part in parts if part.is_class}
+        whole = {family.module for family in self.families} | {part.module for part in parts if not part.is_method}
         handed = [recipe.handed for recipe in self.recipes if recipe.handed]
         return {
             member: Interest(

@@ -6,7 +6,7 @@ from textwrap import dedent
 
 from llenergymeasure.surface import static
 from llenergymeasure.surface.model import Parameter
-from llenergymeasure.surface.sources import FolderReader, Module, Modules
+from llenergymeasure.surface.sources import Module
 
 MEMBERS = {
     "__init__.py": '__version__ = "9.1.0"\n__all__ = ["RoundConfig"]\n',
@@ -87,10 +87,6 @@ def wheel(folder: Path, name: str = "transformers-9.1.0-py3-none-any.whl", **cha
         for file in package.rglob("*.py"):
             archive.write(file, file.relative_to(package.parent))
     return path
-
-
-def modules(folder: Path) -> Modules:
-    return Modules(FolderReader(folder, "test"), "transformers")
 
 
 def function(text: str, name: str = "f", take: str = "all") -> dict[str, Parameter]:

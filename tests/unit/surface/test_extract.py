@@ -96,7 +96,7 @@ def _empty(folder: Path) -> Path:
         (_empty, "modeling_utils.py is missing"),
         (lambda folder: wheel(folder, "numpy-2.0.0-py3-none-any.whl"), "a wheel of numpy"),
         (lambda folder: wheel(folder, **{"modeling_utils.py": None}), "modeling_utils.py is missing"),
-        (lambda folder: wheel(folder, **{"generation/utils.py": "def f(:\n"}), "line 1: not valid Python"),
+        (lambda folder: wheel(folder, **{"generation/utils.py": "class :\n"}), "line 1: not valid Python"),
     ],
 )
 def test_wheels_that_are_none(tmp_path: Path, make: object, cause: str) -> None:
