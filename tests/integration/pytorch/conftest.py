@@ -1,12 +1,65 @@
-"""What the integration tests share: the tiny model, made once per session."""
+"""What the integration tests share: the tiny model, and a backend that is loaded as an experiment loads it."""
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+
 from .tiny import make_tiny_llama
+
+# Third-party packages warn about each other while they are imported; what our own calls provoke stays an error.
+IMPORT_NOISE = (
+    "ignore:`torch.jit.script:DeprecationWarning",
+    "ignore:.*SwigPy.*has no __module__ attribute:DeprecationWarning",
+)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for line in IMPORT_NOISE:
+        config.addinivalue_line("filterwarnings", line)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_is_downloaded() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        patch.setenv("TOKENIZERS_PARALLELISM", "false")
+        yield
 
 
 @pytest.fixture(scope="session")
 def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the tiny random Llama and its tokenizer."""
     return make_tiny_llama(tmp_path_factory.mktemp("tiny-llama"))
+
+
+@pytest.fixture
+def load(tiny_llama: Path) -> Iterator[Callable[..., Any]]:
+    """Load the tiny model with a `pytorch:` section, through lowering and the real backend; closed afterwards."""
+    from llenergymeasure.config.lowering import lower
+    from llenergymeasure.config.models import ExperimentConfig
+    from llenergymeasure.core.api import RealApi
+    from llenergymeasure.core.inference_backends.pytorch import PyTorchBackend
+
+    opened = []
+
+    def _load(
+        pytorch: dict[str, Any], *, model: Path = tiny_llama, max_tokens: int = 4, **settings: Any
+    ) -> PyTorchBackend:
+        config = ExperimentConfig.model_validate(
+            {
+                "model": str(model),
+                "prompts": ["x"],
+                "output": {"max_tokens": max_tokens},
+                "pytorch": pytorch,
+                **settings,
+            }
+        )
+        opened.append(PyTorchBackend(lower(config), RealApi()))
+        opened[-1].load()
+        return opened[-1]
+
+    yield _load
+    for backend in opened:
+        backend.close()

@@ -32,10 +32,13 @@ class HQQ(Section):
 
     dynamic_config: dict[str, dict[str, Any]] | None = binds(
         excludes=(is_set("nbits"), is_set("group_size"), is_set("axis"), is_set("view_as_float")),
-        sample={"self_attn.q_proj": {"nbits": 8, "group_size": 32}},
-        effect="Layers without an entry are not quantized.",
+        sample={
+            **{f"self_attn.{name}_proj": {"nbits": 8, "group_size": 32} for name in "qkvo"},
+            **{f"mlp.{name}_proj": {"nbits": 4, "group_size": 32} for name in ("gate", "up", "down")},
+        },
+        effect="Lets the layers that lose most keep more bits.",
     )
-    """Options per layer name, in place of the common ones."""
+    """Options per layer in place of the common ones, by the last two parts of its name; every layer needs an entry."""
 
     skip_modules: list[str] | None = binds(sample=["q_proj", "lm_head"], effect=_KEPT)
     """Modules that keep their number format."""
