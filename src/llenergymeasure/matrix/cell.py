@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from llenergymeasure.matrix import host, journal, junit
-from llenergymeasure.matrix.records import Outcome, case_row, write_text
+from llenergymeasure.matrix.records import Outcome, case_row, one_line, write_text
 from llenergymeasure.matrix.runners.base import PART
 from llenergymeasure.matrix.runners.process import Ended
 
@@ -66,17 +66,20 @@ def _audit(argv: Sequence[str], name: str, checkout: Path) -> dict[str, Any]:
     """An audit is green only if it ended with 0 and gave its report."""
     _say(f"audit {name}")
     try:
-        done = subprocess.run(argv, cwd=checkout, stdout=subprocess.PIPE, text=True, check=False)
+        done = subprocess.run(argv, cwd=checkout, capture_output=True, text=True, check=False)
     except OSError as error:
         return _audit_row(Outcome.ERROR, f"could not be started: {error.strerror}")
+    if done.stderr:
+        _say(done.stderr.rstrip())
+    last = one_line(done.stderr.strip().rpartition("\n")[2])
     crash = Ended(done.returncode, timed_out=False, duration_s=0).crash
     if crash:
         return _audit_row(Outcome.CRASH, crash)
     if done.returncode not in (0, 1):
-        return _audit_row(Outcome.ERROR, f"ended with exit code {done.returncode}")
+        return _audit_row(Outcome.ERROR, f"ended with exit code {done.returncode}: {last}")
     report, problem = _object(done.stdout)
     if report is None:
-        return _audit_row(Outcome.ERROR, problem)
+        return _audit_row(Outcome.ERROR, f"{problem}: {last}" if last else problem)
     if done.returncode == 1:
         return _audit_row(Outcome.FAILED, "found gaps; its report names them", report)
     return _audit_row(Outcome.PASSED, "", report)

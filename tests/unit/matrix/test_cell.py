@@ -62,6 +62,7 @@ def test_the_audits_are_asked_about_what_is_installed(suite: Path, checkout: Pat
         ("", "error", "gave no JSON"),
         ("print('[]')", "error", "no object"),
         ("print('{}'); raise SystemExit(2)", "error", "exit code 2"),
+        ("raise SystemExit('first\\nlast words')", "error", "last words"),
         ("print('{}'); raise SystemExit(3)", "error", "exit code 3"),
         ("import os; os.kill(os.getpid(), 6)", "crash", "SIGABRT"),
         ("print('{\"a\": 1}'); raise SystemExit(1)", "failed", "found gaps"),
