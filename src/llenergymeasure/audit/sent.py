@@ -38,6 +38,9 @@ def check_sent(field: BoundField, surface: Surface) -> str:
             return f"{target} got {after[target][0]!r}, not {value!r}"
         if target in before and before[target] == after[target]:
             return f"{target} gets {before[target][0]!r} without the field, too"
+    enabled = {section.enables for section in field.nested if section.enables and not targets}
+    for entry_point in enabled - {target.entry_point for target in after}:
+        return f"{entry_point} was not called"
     allowed = targets | _related(field, surface.backend) | _inside_built(after, present)
     book = ledger.load(surface.backend)
     for target in sorted(after.keys() | before.keys(), key=str):

@@ -37,10 +37,10 @@ class SynthIDWatermark(Section):
     kind: Literal["synthid"]
     """Kind of watermark: tournament sampling."""
 
-    ngram_len: int | None = binds(ge=2, sample=5)
+    ngram_len: int = binds(default=..., ge=2, sample=5)
     """Length of the n-grams that the watermark depends on."""
 
-    keys: list[int] | None = binds(sample=[654, 400, 836], effect="Each key adds one sampling layer per step.")
+    keys: list[int] = binds(default=..., sample=[654, 400, 836], effect="Each key adds one sampling layer per step.")
     """Keys of the sampling layers, one layer each."""
 
     context_history_size: int | None = binds(ge=1, sample=512)
