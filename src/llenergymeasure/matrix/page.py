@@ -76,7 +76,9 @@ def _coverage(record: CellRecord) -> str:
     audit = record.audits.get("coverage")
     if audit is None or audit.report is None:
         return "not run" if audit is None else f"{audit.outcome}: {audit.reason}"
-    numbers = audit.report.get("counts", {})
+    # The audit reports a list of versions; in a cell that is the installed one.
+    reports = audit.report.get("versions", [])
+    numbers = reports[0].get("counts", {}) if len(reports) == 1 else {}
     return ", ".join(f"{number} {word}" for word, number in numbers.items()) or str(audit.outcome)
 
 

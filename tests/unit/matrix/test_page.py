@@ -29,7 +29,7 @@ def page(make_record: MakeRecord, make_cell: Callable[..., Cell]) -> str:
         },
         ended="2026-11-12T10:00:00+00:00",
         audits={
-            "coverage": Audit(Outcome.PASSED, report={"counts": {"field": 120, "unaccounted": 0}}),
+            "coverage": Audit(Outcome.PASSED, report={"versions": [{"counts": {"field": 120, "unaccounted": 0}}]}),
             "wiring": Audit(Outcome.PASSED, report={"fields": FIELDS}),
         },
     )
