@@ -11,7 +11,6 @@ from pathlib import Path
 from packaging.version import InvalidVersion, Version
 
 from llenergymeasure.errors import EnvironmentLacksError, RequestError
-from llenergymeasure.surface.extract import from_source
 from llenergymeasure.surface.model import Surface, from_json
 from llenergymeasure.surface.packages import packages
 
@@ -50,6 +49,8 @@ def installed(backend: str) -> Surface:
     version = installed_version(backend)
     if version in versions(backend):
         return load(backend, version)
+    from llenergymeasure.surface.extract import from_source  # seldom needed, and a third of this module's import
+
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
         raise _missing(backend, package)
