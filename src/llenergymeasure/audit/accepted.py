@@ -165,7 +165,9 @@ class _Probe:
         model = self.api.resolve(FROM_PRETRAINED)(pretrained_model_name_or_path=str(self.folder))
         value = calls[GENERATE][target.name]
         loaded = (
-            self.api.resolve(FROM_PRETRAINED)(pretrained_model_name_or_path=value.source) if isinstance(value, Loaded) else value
+            self.api.resolve(FROM_PRETRAINED)(pretrained_model_name_or_path=value.source)
+            if isinstance(value, Loaded)
+            else value
         )
         inputs = self.tokenizer("a prompt", return_tensors="pt")
         model.generate(inputs["input_ids"], max_new_tokens=2, **{target.name: loaded})

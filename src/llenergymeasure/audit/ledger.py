@@ -7,8 +7,15 @@ from importlib.resources import files
 
 KINDS = ("owned", "passthrough", "excluded")
 CATEGORIES = (
-    "serving-only", "multimodal", "training", "logging", "security", "deprecated", "plumbing", "hardware we do not address",
-)  # fmt: skip
+    "serving-only",
+    "multimodal",
+    "training",
+    "logging",
+    "security",
+    "deprecated",
+    "plumbing",
+    "hardware we do not address",
+)
 REST = "*"
 
 
@@ -70,7 +77,9 @@ def _read(document: dict[str, list[dict[str, object]]], origin: str) -> list[Ent
         for row in document.get(kind, []):
             category = str(row.get("category", ""))
             if (kind == "excluded") != (category in CATEGORIES):
-                raise ValueError(f"ledger {origin}: {row['entry_point']}: an exclusion needs one of {', '.join(CATEGORIES)}, nothing else has one")
+                raise ValueError(
+                    f"ledger {origin}: {row['entry_point']}: an exclusion needs one of {', '.join(CATEGORIES)}, nothing else has one"
+                )
             names = row["names"]
             assert isinstance(names, list)  # noqa: S101 - the file is ours
             entries.append(Entry(kind, str(row["entry_point"]), tuple(names), category, str(row["reason"])))

@@ -258,7 +258,13 @@ class _Model:
         self._recorder.note(GENERATE, {"inputs": inputs.shape, **rest})
         if "custom_generate" in arguments:
             look = arguments["custom_generate"]
-            look(model=self, input_ids=inputs, logits_processor=[], stopping_criteria=[], generation_config=self.generation_config)
+            look(
+                model=self,
+                input_ids=inputs,
+                logits_processor=[],
+                stopping_criteria=[],
+                generation_config=self.generation_config,
+            )
         for clock in arguments.get("stopping_criteria", ()):
             clock(_Tensor([[*row, 2] for row in inputs.rows]), None)
         copies = generation.get("num_return_sequences") or 1
@@ -267,7 +273,9 @@ class _Model:
     def generate_batch(self, inputs: Sequence[Sequence[int]], **arguments: Any) -> dict[str, Any]:
         self._recorder.note(GENERATE_BATCH, {"inputs": inputs, **arguments})
         copies = arguments["generation_config"].num_return_sequences or 1
-        answers = [SimpleNamespace(generated_tokens=[2], error=None, timestamps=None) for _ in inputs for _ in range(copies)]
+        answers = [
+            SimpleNamespace(generated_tokens=[2], error=None, timestamps=None) for _ in inputs for _ in range(copies)
+        ]
         return {f"req_{number}": answer for number, answer in enumerate(answers)}
 
 

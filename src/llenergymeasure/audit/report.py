@@ -14,7 +14,13 @@ Table = tuple[tuple[str, ...], list[tuple[str, ...]]]
 def coverage_table(results: Sequence[Coverage]) -> Table:
     header = ("backend", "version", "parameters", *KINDS, "typed fields")
     rows = [
-        (item.backend, item.version, str(len(item.rows)), *(str(count) for count in item.counts().values()), str(item.typed_fields))
+        (
+            item.backend,
+            item.version,
+            str(len(item.rows)),
+            *(str(count) for count in item.counts().values()),
+            str(item.typed_fields),
+        )
         for item in results
     ]
     return header, rows
@@ -23,7 +29,8 @@ def coverage_table(results: Sequence[Coverage]) -> Table:
 def wiring_table(results: Sequence[Wiring]) -> Table:
     keys = (*RUNGS[: RUNGS.index(results[0].asked) + 1], FAILED, ABSENT) if results else ()
     rows = [
-        (item.backend, item.version, str(len(item.proofs)), *(str(item.counts().get(key, 0)) for key in keys)) for item in results
+        (item.backend, item.version, str(len(item.proofs)), *(str(item.counts().get(key, 0)) for key in keys))
+        for item in results
     ]
     return ("backend", "version", "fields", *keys), rows
 
@@ -32,7 +39,10 @@ def text(table: Table) -> str:
     """Columns padded with spaces."""
     header, rows = table
     widths = [max(len(row[place]) for row in (header, *rows)) for place in range(len(header))]
-    return "".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() + "\n" for row in (header, *rows))
+    return "".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() + "\n"
+        for row in (header, *rows)
+    )
 
 
 def markdown(table: Table) -> str:
@@ -59,7 +69,12 @@ def coverage_json(results: Sequence[Coverage], stale: Sequence[str]) -> str:
 def wiring_json(results: Sequence[Wiring]) -> str:
     documents = [as_document(item) for item in results]
     # One version is what a cell asks for; it gets the document itself.
-    return json.dumps({"schema": 1, **documents[0]} if len(documents) == 1 else {"schema": 1, "versions": documents}, indent=1) + "\n"
+    return (
+        json.dumps(
+            {"schema": 1, **documents[0]} if len(documents) == 1 else {"schema": 1, "versions": documents}, indent=1
+        )
+        + "\n"
+    )
 
 
 def wiring_junit(results: Sequence[Wiring]) -> bytes:
@@ -68,7 +83,13 @@ def wiring_junit(results: Sequence[Wiring]) -> bytes:
 
     root = etree.Element("testsuites")
     for item in results:
-        suite = etree.SubElement(root, "testsuite", name=f"wiring.{item.backend}.{item.version}", tests=str(len(item.proofs)), failures=str(len(item.failed)))
+        suite = etree.SubElement(
+            root,
+            "testsuite",
+            name=f"wiring.{item.backend}.{item.version}",
+            tests=str(len(item.proofs)),
+            failures=str(len(item.failed)),
+        )
         for proof in item.proofs:
             case = etree.SubElement(suite, "testcase", classname=f"wiring.{item.backend}", name=proof.path)
             properties = etree.SubElement(case, "properties")

@@ -27,7 +27,9 @@ def sample_value(field: BoundField, surface: Surface | None = None) -> Any:
             parameter = surface.find(target.entry_point, target.name)
             defaults += [parameter.effective_default] if parameter else []
     candidates = list(_values(field))
-    return next((value for value in candidates if not any(_equal(value, default) for default in defaults)), candidates[0])
+    return next(
+        (value for value in candidates if not any(_equal(value, default) for default in defaults)), candidates[0]
+    )
 
 
 def sample_section(section: type[Section], surface: Surface | None = None) -> dict[str, Any]:
@@ -119,7 +121,7 @@ def _complete(data: dict[str, Any], field: BoundField) -> None:
             for name, value in binding.context.items():
                 place.setdefault(name, value)
         place = place[key]
-        options = [option for option in _models(info.annotation)]
+        options = list(_models(info.annotation))
         model = next((option for option in options if _is_chosen(option, place)), options[0])
         for name, value in _required(model).items():
             if name != field.name or depth < len(field.keys) - 2:

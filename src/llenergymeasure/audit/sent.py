@@ -2,18 +2,20 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llenergymeasure.audit import ledger
+from llenergymeasure.audit.coverage import fields_of
 from llenergymeasure.audit.recorder import Built, Recorder, Reference
 from llenergymeasure.audit.samples import sample_config
-from llenergymeasure.audit.coverage import fields_of
 from llenergymeasure.config.bindings import BoundField, Target
 from llenergymeasure.config.models import ExperimentConfig
-from llenergymeasure.core.api import Api
 from llenergymeasure.core.experiment import plan
 from llenergymeasure.core.session import Session
 from llenergymeasure.surface.model import Surface
+
+if TYPE_CHECKING:
+    from llenergymeasure.core.api import Api
 
 Seen = dict[Target, list[Any]]
 _FLOAT32_PRECISION = {True: "high", False: "highest"}  # torch's names for products with and without TensorFloat-32

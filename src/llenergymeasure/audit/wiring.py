@@ -129,7 +129,9 @@ def _incompatible(field: BoundField, parameter: Parameter) -> str:
     # A type that stands in prose only is a hint: transformers 4.57 calls tp_size a string there.
     if parameter.via == "signature" and not type_fits(value, parameter):
         return f"takes {parameter.type}, the field gives {value!r}"
-    literals = [item for kind in alternatives(field.info.annotation) for item in get_args(kind) if isinstance(item, str)]
+    literals = [
+        item for kind in alternatives(field.info.annotation) for item in get_args(kind) if isinstance(item, str)
+    ]
     if parameter.choices and literals and not set(literals) & set(parameter.choices):
         return f"takes one of {', '.join(map(str, parameter.choices))}, the field one of {', '.join(literals)}"
     return ""
@@ -154,5 +156,7 @@ def as_document(result: Wiring) -> dict[str, Any]:
         "version": result.version,
         "asked": result.asked,
         "counts": result.counts(),
-        "fields": {proof.path: {"rung": proof.rung, "status": proof.status, "reason": proof.reason} for proof in result.proofs},
+        "fields": {
+            proof.path: {"rung": proof.rung, "status": proof.status, "reason": proof.reason} for proof in result.proofs
+        },
     }

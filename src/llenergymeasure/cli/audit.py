@@ -10,7 +10,9 @@ import typer
 if TYPE_CHECKING:
     from llenergymeasure.surface.model import Surface
 
-app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Hold what a user may set against what the backend accepts.")
+app = typer.Typer(
+    rich_markup_mode=None, no_args_is_help=True, help="Hold what a user may set against what the backend accepts."
+)
 
 
 class Format(StrEnum):
@@ -38,7 +40,10 @@ Output = Annotated[Format, typer.Option("--format", help="how to print it")]
 
 @app.command("coverage")
 def coverage_command(
-    backend: Backend = None, version: Version = None, installed: Installed = False, output_format: Output = Format.TABLE  # noqa: FBT002
+    backend: Backend = None,
+    version: Version = None,
+    installed: Installed = False,
+    output_format: Output = Format.TABLE,
 ) -> None:
     """Account for every parameter: a field, set by the tool, reachable by name, or left out for a reason."""
     from llenergymeasure.audit import report
@@ -61,8 +66,10 @@ def wiring_command(
     backend: Backend = None,
     version: Version = None,
     rung: Annotated[Rung, typer.Option(help="how far to climb; accepted needs the backend installed")] = Rung.SENT,
-    installed: Installed = False,  # noqa: FBT002
-    mutate: Annotated[bool, typer.Option("--mutate", help="prove the proof: unbind every field and see the audit turn red")] = False,  # noqa: FBT002
+    installed: Installed = False,
+    mutate: Annotated[
+        bool, typer.Option("--mutate", help="prove the proof: unbind every field and see the audit turn red")
+    ] = False,
     junit: Annotated[Path | None, typer.Option(help="also write JUnit here")] = None,
     output_format: Output = Format.TABLE,
 ) -> None:

@@ -6,7 +6,9 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="The generated pages: parameter reference and compatibility.")
+app = typer.Typer(
+    rich_markup_mode=None, no_args_is_help=True, help="The generated pages: parameter reference and compatibility."
+)
 
 Checkout = Annotated[Path, typer.Option(help="the checkout whose docs folder is meant")]
 
@@ -29,6 +31,10 @@ def check(checkout: Checkout = Path()) -> None:
     from llenergymeasure.errors import FindingError
     from llenergymeasure.reference.pages import generated_pages
 
-    stale = [str(path) for path, text in generated_pages(checkout).items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
+    stale = [
+        str(path)
+        for path, text in generated_pages(checkout).items()
+        if not path.is_file() or path.read_text(encoding="utf-8") != text
+    ]
     if stale:
         raise FindingError(f"not up to date: {', '.join(stale)}", "run `llem docs build` and commit the result")

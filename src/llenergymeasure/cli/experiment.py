@@ -23,9 +23,11 @@ class Format(StrEnum):
 
 def run(
     config: Config,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="folder for result.json [default: results/NAME]")] = None,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="print nothing but errors")] = False,  # noqa: FBT002
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace an earlier result in the folder")] = False,  # noqa: FBT002
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="folder for result.json [default: results/NAME]")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="print nothing but errors")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace an earlier result in the folder")] = False,
     output_format: Annotated[Format, typer.Option("--format", help="how to print the summary")] = Format.TEXT,
 ) -> None:
     """Run one experiment: load, warm up, measure, write result.json, print a summary."""
@@ -51,7 +53,9 @@ def run(
 
 def show(
     config: Config,
-    version: Annotated[str | None, typer.Option(help="check against a pinned version instead of the installed one")] = None,
+    version: Annotated[
+        str | None, typer.Option(help="check against a pinned version instead of the installed one")
+    ] = None,
     output_format: Annotated[Format, typer.Option("--format", help="how to print it")] = Format.TEXT,
 ) -> None:
     """Show what a configuration would send to which entry point; nothing is run."""
@@ -82,7 +86,9 @@ def show(
 
 
 def schema(
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="write here instead of to standard output")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="write here instead of to standard output")
+    ] = None,
 ) -> None:
     """Print the JSON Schema of a configuration, for editors."""
     from llenergymeasure.config.models import ExperimentConfig
@@ -130,7 +136,10 @@ def _print_summary(result: "Result", path: Path) -> None:
 def _rows(result: "Result") -> list[tuple[str, str]]:
     summary = result.summary
     rows = [
-        ("requests", f"{summary.requests} in {summary.window_s:.2f} s ({result.repeats} passes, {result.replicas} replicas)"),
+        (
+            "requests",
+            f"{summary.requests} in {summary.window_s:.2f} s ({result.repeats} passes, {result.replicas} replicas)",
+        ),
         ("tokens", f"{summary.input_tokens} in, {summary.output_tokens} out"),
         ("output throughput", _figure(summary.output_tokens_per_second, "tokens/s")),
         ("time to first token", _distribution(summary.time_to_first_token_ms)),

@@ -56,7 +56,9 @@ class Section(Model):
             for other in binding.excludes:
                 if other.holds(self):
                     raise PydanticCustomError(
-                        "contradiction", "contradicts {other}: set only one of them", {"field": name, "other": str(other)}
+                        "contradiction",
+                        "contradicts {other}: set only one of them",
+                        {"field": name, "other": str(other)},
                     )
         return self
 

@@ -52,7 +52,9 @@ def _read(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         near = difflib.get_close_matches(path.name, _neighbours(path), n=1)
-        raise RequestError(f"{path}: no such file", f"did you mean {path.parent / near[0]}?" if near else _START) from None
+        raise RequestError(
+            f"{path}: no such file", f"did you mean {path.parent / near[0]}?" if near else _START
+        ) from None
     except IsADirectoryError:
         raise RequestError(f"{path}: is a folder", "name the configuration file inside it") from None
     except UnicodeDecodeError as error:
@@ -83,7 +85,9 @@ def _parse(path: Path, text: str) -> tuple[Any, dict[Location, int]]:
     except yaml.YAMLError as error:
         raise RequestError(f"{path}: not valid YAML: {error}", "mend the file") from None
     except json.JSONDecodeError as error:
-        raise RequestError(f"{path}:{error.lineno}:{error.colno}: not valid JSON: {error.msg}", "mend the file at that place") from None
+        raise RequestError(
+            f"{path}:{error.lineno}:{error.colno}: not valid JSON: {error.msg}", "mend the file at that place"
+        ) from None
     except tomllib.TOMLDecodeError as error:
         raise RequestError(f"{path}: not valid TOML: {error}", "mend the file at that place") from None
 
@@ -95,7 +99,9 @@ def _key_lines(node: yaml.Node, path: Location, lines: dict[Location, int], file
             here = (*path, key.value)
             line = key.start_mark.line + 1
             if here in lines:
-                raise RequestError(f"{file}:{line}: {spell(here)} stands twice, first on line {lines[here]}", "keep one of them")
+                raise RequestError(
+                    f"{file}:{line}: {spell(here)} stands twice, first on line {lines[here]}", "keep one of them"
+                )
             lines[here] = line
             _key_lines(value, here, lines, file)
     elif isinstance(node, yaml.SequenceNode):
@@ -111,7 +117,9 @@ def spell(location: Sequence[str | int]) -> str:
     return text
 
 
-def _explain(error: ValidationError, data: Mapping[str, Any], origin: str, lines: Mapping[Location, int]) -> RequestError:
+def _explain(
+    error: ValidationError, data: Mapping[str, Any], origin: str, lines: Mapping[Location, int]
+) -> RequestError:
     causes, remedies = [], []
     for problem in error.errors(include_url=False):
         location = _written(problem["loc"], data)
@@ -140,14 +148,25 @@ def _words(problem: Mapping[str, Any], location: Location, context: Mapping[str,
     if kind == "ignored":
         return f"{field}: {problem['msg']}", f"add that, or remove {field}"
     if kind == "union_tag_not_found":
-        return f"{field}: {context['discriminator']} must say which kind it is", f"one of {context.get('expected_tags', field_choices(location))}"
+        return (
+            f"{field}: {context['discriminator']} must say which kind it is",
+            f"one of {context.get('expected_tags', field_choices(location))}",
+        )
     if kind == "union_tag_invalid":
-        near = difflib.get_close_matches(str(context["tag"]), context["expected_tags"].replace("'", "").split(", "), n=1)
-        return f"{field}: {context['tag']!r} is no known kind", f"did you mean {near[0]}?" if near else f"one of {context['expected_tags']}"
+        near = difflib.get_close_matches(
+            str(context["tag"]), context["expected_tags"].replace("'", "").split(", "), n=1
+        )
+        return (
+            f"{field}: {context['tag']!r} is no known kind",
+            f"did you mean {near[0]}?" if near else f"one of {context['expected_tags']}",
+        )
     if kind == "literal_error":
         choices = context["expected"].replace("'", "").replace(" or ", ", ").split(", ")
         near = difflib.get_close_matches(str(problem["input"]), choices, n=1)
-        return f"{field}: {problem['input']!r} is not one of {', '.join(choices)}", f"did you mean {near[0]}?" if near else "take one of them"
+        return (
+            f"{field}: {problem['input']!r} is not one of {', '.join(choices)}",
+            f"did you mean {near[0]}?" if near else "take one of them",
+        )
     message = problem["msg"].removeprefix("Value error, ")
     given = "" if isinstance(problem["input"], Mapping | list | BaseModel) else f" (given: {problem['input']!r})"
     return f"{field}: {message[0].lower()}{message[1:]}{given}", ""
@@ -158,13 +177,18 @@ def _written(location: Location, data: Any) -> Location:
     kept: list[str | int] = []
     for position, part in enumerate(location):
         last = position == len(location) - 1
-        if isinstance(data, Mapping) and part in data:
+        if (isinstance(data, Mapping) and part in data) or (
+            isinstance(data, list | tuple) and isinstance(part, int) and part < len(data)
+        ):
             kept.append(part)
             data = data[part]
-        elif isinstance(data, list | tuple) and isinstance(part, int) and part < len(data):
-            kept.append(part)
-            data = data[part]
-        elif last and isinstance(data, Mapping) and isinstance(part, str) and part.isidentifier() and "missing" not in part:
+        elif (
+            last
+            and isinstance(data, Mapping)
+            and isinstance(part, str)
+            and part.isidentifier()
+            and "missing" not in part
+        ):
             kept.append(part)
     return tuple(kept)
 

@@ -98,7 +98,10 @@ class OutputLimit(Model):
     """Most tokens generated per sequence, the end token included."""
 
     min_tokens: int | None = binds(
-        f"{GENERATION_CONFIG}:min_new_tokens", ge=0, sample=3, effect="Set equal to max_tokens it makes the work of every run equal."
+        f"{GENERATION_CONFIG}:min_new_tokens",
+        ge=0,
+        sample=3,
+        effect="Set equal to max_tokens it makes the work of every run equal.",
     )
     """Tokens that must be generated before an end token counts."""
 
@@ -129,8 +132,12 @@ class ExperimentConfig(Model):
     """One experiment on one backend."""
 
     model: str = binds(
-        f"{FROM_PRETRAINED}:pretrained_model_name_or_path", f"{TOKENIZER}:pretrained_model_name_or_path", default=..., min_length=1, sample="elsewhere"
-    )  # fmt: skip
+        f"{FROM_PRETRAINED}:pretrained_model_name_or_path",
+        f"{TOKENIZER}:pretrained_model_name_or_path",
+        default=...,
+        min_length=1,
+        sample="elsewhere",
+    )
     """Model folder, or repository on the model hub."""
 
     revision: str | None = binds(f"{FROM_PRETRAINED}:revision", f"{TOKENIZER}:revision", sample="side")

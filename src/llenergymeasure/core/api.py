@@ -66,5 +66,3 @@ def materialise(value: Any, api: Api) -> Any:
     if isinstance(value, list):
         return [materialise(item, api) for item in value]
     return value
-
-

@@ -15,7 +15,15 @@ from llenergymeasure.surface import renames, snapshots
 from llenergymeasure.surface.model import IGNORED, Parameter, Surface
 
 _WEIGHTS = ("*.safetensors", "*.bin", "*.gguf", "*.safetensors.index.json")
-_TOKENIZERS = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "vocab.txt", "*.gguf", "tekken.json")
+_TOKENIZERS = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "vocab.json",
+    "vocab.txt",
+    "*.gguf",
+    "tekken.json",
+)
 _JSON_TYPES: Mapping[str, tuple[type, ...]] = {
     "bool": (bool,), "int": (int,), "float": (int, float), "str": (str,), "list": (list, tuple), "dict": (dict,), "None": (type(None),),
 }  # fmt: skip
@@ -32,7 +40,9 @@ def check_before_loading(config: ExperimentConfig) -> None:
         texts(config)
     check_against(config, snapshots.installed(config.backend))
     _check_folder(config.model, "model", _WEIGHTS, "weights")
-    _check_folder(config.tokenizer or config.model, "tokenizer" if config.tokenizer else "model", _TOKENIZERS, "tokenizer")
+    _check_folder(
+        config.tokenizer or config.model, "tokenizer" if config.tokenizer else "model", _TOKENIZERS, "tokenizer"
+    )
 
 
 def check_against(config: ExperimentConfig, surface: Surface) -> Calls:
@@ -41,7 +51,9 @@ def check_against(config: ExperimentConfig, surface: Surface) -> Calls:
     Raises:
         RequestError: the field, the version, the versions that have it, its new or nearest name.
     """
-    calls = lower(config, lambda target: surface.find(target.entry_point, target.name) is not None or target.backend == "")
+    calls = lower(
+        config, lambda target: surface.find(target.entry_point, target.name) is not None or target.backend == ""
+    )
     for target, value, path in sent_parameters(calls):
         _check_parameter(target, value, path, surface)
     return calls
@@ -77,9 +89,15 @@ def _check_parameter(target: Target, value: Any, path: str, surface: Surface) ->
         raise RequestError(_absent(target, path, surface), _where_else(target, surface))
     if parameter.status == IGNORED:
         raise RequestError(
-            f"{path}: {surface.package} {surface.version} accepts {target.name} and ignores it", f"remove {path}: it would change nothing"
+            f"{path}: {surface.package} {surface.version} accepts {target.name} and ignores it",
+            f"remove {path}: it would change nothing",
         )
-    if parameter.choices and isinstance(value, str | int) and not isinstance(value, bool) and value not in parameter.choices:
+    if (
+        parameter.choices
+        and isinstance(value, str | int)
+        and not isinstance(value, bool)
+        and value not in parameter.choices
+    ):
         near = difflib.get_close_matches(str(value), list(map(str, parameter.choices)), n=1)
         raise RequestError(
             f"{path}: {value!r} is not one of {', '.join(map(str, parameter.choices))} in {surface.package} {surface.version}",
@@ -107,7 +125,9 @@ def _absent(target: Target, path: str, surface: Surface) -> str:
 
 def _where_else(target: Target, surface: Surface) -> str:
     known = snapshots.versions(surface.backend)
-    having = [version for version in known if snapshots.load(surface.backend, version).find(target.entry_point, target.name)]
+    having = [
+        version for version in known if snapshots.load(surface.backend, version).find(target.entry_point, target.name)
+    ]
     point = surface.entry_points.get(target.entry_point)
     names = list(point.parameters) if point else []
     for other in (
@@ -133,10 +153,15 @@ def _check_folder(model: str, field: str, patterns: tuple[str, ...], what: str) 
     folder = Path(model)
     if not folder.exists():
         if model.startswith(("/", "./", "../", "~")) or model.count("/") > 1:
-            raise RequestError(f"{field}: {model}: no such folder", "give a folder that holds a model, or a repository's name")
+            raise RequestError(
+                f"{field}: {model}: no such folder", "give a folder that holds a model, or a repository's name"
+            )
         return
     if not folder.is_dir():
-        raise RequestError(f"{field}: {model}: is a file, not a model folder", "give its folder; a GGUF file is named by pytorch.gguf_file")
+        raise RequestError(
+            f"{field}: {model}: is a file, not a model folder",
+            "give its folder; a GGUF file is named by pytorch.gguf_file",
+        )
     places = [folder, *(entry for entry in folder.iterdir() if entry.is_dir())]
     if not any(next(place.glob(pattern), None) for place in places for pattern in patterns):
         raise RequestError(f"{field}: {model}: the folder has no {what}", f"looked for {', '.join(patterns)}")

@@ -21,15 +21,27 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Looks at packages, meters and runners; loads no backend."""
-    return [*map(_backend, BACKENDS), *_meters(), *map(_runner, ("docker", "podman")), Finding("runner venv", ok=True, detail="built in")]
+    return [
+        *map(_backend, BACKENDS),
+        *_meters(),
+        *map(_runner, ("docker", "podman")),
+        Finding("runner venv", ok=True, detail="built in"),
+    ]
 
 
 def _backend(name: str) -> Finding:
     versions = {package: installed_version(package) for package in BACKENDS[name]}
     missing = [package for package, version in versions.items() if version is None]
     if missing:
-        return Finding(f"backend {name}", ok=False, detail=f"{', '.join(missing)} not installed", remedy=f'pip install "llenergymeasure[{name}]"')
-    return Finding(f"backend {name}", ok=True, detail=", ".join(f"{package} {version}" for package, version in versions.items()))
+        return Finding(
+            f"backend {name}",
+            ok=False,
+            detail=f"{', '.join(missing)} not installed",
+            remedy=f'pip install "llenergymeasure[{name}]"',
+        )
+    return Finding(
+        f"backend {name}", ok=True, detail=", ".join(f"{package} {version}" for package, version in versions.items())
+    )
 
 
 def _meters() -> list[Finding]:
@@ -38,7 +50,9 @@ def _meters() -> list[Finding]:
         gpus = list(getattr(meters.gpu, "gpus", ()))
     findings = []
     for family in ("gpu", "cpu"):
-        reasons = [reason for name, reason in missing.items() if name == family or (family == "gpu") == name.startswith("GPU-")]
+        reasons = [
+            reason for name, reason in missing.items() if name == family or (family == "gpu") == name.startswith("GPU-")
+        ]
         detail = "; ".join(dict.fromkeys(reasons)) or (f"{len(gpus)} boards" if family == "gpu" else "RAPL")
         findings.append(Finding(f"{family} energy meter", ok=not reasons, detail=detail))
     return findings
@@ -46,4 +60,9 @@ def _meters() -> list[Finding]:
 
 def _runner(program: str) -> Finding:
     found = shutil.which(program)
-    return Finding(f"runner {program}", ok=found is not None, detail="on PATH" if found else "not on PATH", remedy="" if found else f"install {program} to run cells in containers; the venv runner works without")
+    return Finding(
+        f"runner {program}",
+        ok=found is not None,
+        detail="on PATH" if found else "not on PATH",
+        remedy="" if found else f"install {program} to run cells in containers; the venv runner works without",
+    )

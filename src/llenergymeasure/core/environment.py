@@ -17,7 +17,9 @@ PACKAGES = {
 def describe_environment(backend: str) -> dict[str, Any]:
     """Versions and hardware, as JSON."""
     return {
-        "packages": {name: version for name in ("llenergymeasure", *PACKAGES[backend]) if (version := installed_version(name))},
+        "packages": {
+            name: version for name in ("llenergymeasure", *PACKAGES[backend]) if (version := installed_version(name))
+        },
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
         "cpu": cpu_model(),

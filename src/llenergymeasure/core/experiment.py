@@ -77,7 +77,10 @@ def plan(config: ExperimentConfig, api: Api) -> list[Share]:
     if calls[FROM_PRETRAINED].get("device_map") != "cpu" and api.resolve("torch.cuda.is_available")():
         devices = api.resolve("torch.cuda.device_count")()
     shares: list[Share] = api.resolve(PLAN_REPLICAS)(
-        **calls[PLAN_REPLICAS], ranks=_ranks(calls[FROM_PRETRAINED], devices), devices=devices, cores=os.cpu_count() or 1
+        **calls[PLAN_REPLICAS],
+        ranks=_ranks(calls[FROM_PRETRAINED], devices),
+        devices=devices,
+        cores=os.cpu_count() or 1,
     )
     return shares
 
@@ -174,11 +177,12 @@ def _by_pass(outputs: Sequence[BatchOutput]) -> list[list[BatchOutput]]:
 
 
 def _records(passes: Sequence[Sequence[BatchOutput]]) -> list[RequestRecord]:
-    ordered = sorted(((output.end_s, repeat, output) for repeat, outputs in enumerate(passes) for output in outputs), key=lambda item: item[:2])
+    ordered = sorted(
+        ((output.end_s, repeat, output) for repeat, outputs in enumerate(passes) for output in outputs),
+        key=lambda item: item[:2],
+    )
     return [
-        record
-        for batch, (_, repeat, output) in enumerate(ordered)
-        for record in _records_of(output, repeat, batch)
+        record for batch, (_, repeat, output) in enumerate(ordered) for record in _records_of(output, repeat, batch)
     ]
 
 
@@ -198,7 +202,9 @@ def _records_of(output: BatchOutput, repeat: int, batch: int) -> list[RequestRec
     return records
 
 
-def _result(config: ExperimentConfig, opened: Sequence[Opened], measured: _Measured, started_at: datetime) -> results.Result:
+def _result(
+    config: ExperimentConfig, opened: Sequence[Opened], measured: _Measured, started_at: datetime
+) -> results.Result:
     energy = measured.window.energy()
     used_gpus = any(replica.devices for replica in opened)
     records = _records(measured.passes)
@@ -208,14 +214,20 @@ def _result(config: ExperimentConfig, opened: Sequence[Opened], measured: _Measu
     differences = [dataclasses.asdict(difference) for difference in effective.differences]
     warnings = [*(f"{difference}" for difference in effective.differences), *effective.warnings, *energy.warnings]
     if not measured.complete:
-        warnings.insert(0, "interrupted: the figures are those of the batches that were finished, and energy includes the one that was not")
+        warnings.insert(
+            0,
+            "interrupted: the figures are those of the batches that were finished, and energy includes the one that was not",
+        )
     return results.Result(
         status="complete" if measured.complete else "interrupted",
         backend=config.backend,
         started_at=started_at.isoformat(timespec="seconds"),
         summary=results.SummaryResult.model_validate(dataclasses.asdict(summary)),
         energy=results.Energy(
-            gpu_energy_j=energy.gpu_energy_j, gpu_total_j=energy.gpu_total_j, cpu_package_j=energy.cpu_package_j, reasons=energy.reasons
+            gpu_energy_j=energy.gpu_energy_j,
+            gpu_total_j=energy.gpu_total_j,
+            cpu_package_j=energy.cpu_package_j,
+            reasons=energy.reasons,
         ),
         warnings=warnings,
         configuration=results.Configuration(
@@ -229,5 +241,10 @@ def _result(config: ExperimentConfig, opened: Sequence[Opened], measured: _Measu
         warmup_s=measured.warmup_s,
         repeats=len(measured.passes) if measured.complete else max(0, len(measured.passes) - 1),
         environment=describe_environment(config.backend),
-        requests=[results.RequestResult.model_validate({**dataclasses.asdict(record), "sequence_output_tokens": list(record.sequence_output_tokens)}) for record in records],
+        requests=[
+            results.RequestResult.model_validate(
+                {**dataclasses.asdict(record), "sequence_output_tokens": list(record.sequence_output_tokens)}
+            )
+            for record in records
+        ],
     )

@@ -24,11 +24,18 @@ def explain(error: BaseException, calls: Calls, model: str, doing: str) -> LlemE
             "lower the batch size, the token limits or the number format's width, or free the memory that others hold",
         )
     if isinstance(error, ImportError) or (_MISSING_PACKAGE.search(str(error)) and not isinstance(error, TypeError)):
-        return EnvironmentLacksError(f"{doing} {model} needs a package that is not here: {message}", "install what the message names")
+        return EnvironmentLacksError(
+            f"{doing} {model} needs a package that is not here: {message}", "install what the message names"
+        )
     fields = mentioned(str(error), calls.origins)
     if fields:
-        return RequestError(f"{', '.join(fields)}: refused while {doing} {model}: {message}", f"change or remove {' or '.join(fields)}")
-    return RequestError(f"{model}: failed while {doing} ({type(error).__name__}): {message}", "see the backend's documentation of that message")
+        return RequestError(
+            f"{', '.join(fields)}: refused while {doing} {model}: {message}", f"change or remove {' or '.join(fields)}"
+        )
+    return RequestError(
+        f"{model}: failed while {doing} ({type(error).__name__}): {message}",
+        "see the backend's documentation of that message",
+    )
 
 
 def mentioned(message: str, origins: Mapping[object, str]) -> list[str]:

@@ -27,7 +27,8 @@ def plan_replicas(num_processes: int = 1, *, ranks: int = 1, devices: int = 0, c
     total = num_processes * ranks
     if ranks > 1 and 0 < devices < total:
         raise EnvironmentLacksError(
-            f"{num_processes} replicas of {ranks} processes need {total} GPUs, {devices} are visible", "lower tp_size or num_processes"
+            f"{num_processes} replicas of {ranks} processes need {total} GPUs, {devices} are visible",
+            "lower tp_size or num_processes",
         )
     threads = max(1, cores // total) if total > 1 else None
     ports = [_free_port() for _ in range(num_processes)] if ranks > 1 else [0] * num_processes
@@ -127,7 +128,10 @@ class ProcessReplicas:
         for share in shares:
             ours, theirs = context.Pipe()
             process = context.Process(
-                target=_serve, args=(theirs, self._stop, config, share), name=f"llem-replica-{share.replica}-{share.rank}", daemon=True
+                target=_serve,
+                args=(theirs, self._stop, config, share),
+                name=f"llem-replica-{share.replica}-{share.rank}",
+                daemon=True,
             )
             process.start()
             theirs.close()
@@ -146,7 +150,12 @@ class ProcessReplicas:
 
     def take(self) -> list[BatchOutput]:
         answers = self._all("take", lambda _: None)
-        return [output for share, outputs in zip(self._shares, answers, strict=True) if share.rank == 0 for output in outputs]
+        return [
+            output
+            for share, outputs in zip(self._shares, answers, strict=True)
+            if share.rank == 0
+            for output in outputs
+        ]
 
     def finish(self) -> None:
         self._all("finish", lambda _: None)
@@ -203,9 +212,12 @@ class ProcessReplicas:
         code = process.exitcode
         how = f"exit code {code}"
         if isinstance(code, int) and code < 0:
-            how = signal.Signals(-code).name + (": most often the machine ran out of memory" if code == -signal.SIGKILL else "")
+            how = signal.Signals(-code).name + (
+                ": most often the machine ran out of memory" if code == -signal.SIGKILL else ""
+            )
         return EnvironmentLacksError(
-            f"pytorch.num_processes: replica {share.replica + 1} of {share.replicas} died ({how})", "see its messages above"
+            f"pytorch.num_processes: replica {share.replica + 1} of {share.replicas} died ({how})",
+            "see its messages above",
         )
 
 

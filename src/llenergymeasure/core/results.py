@@ -132,7 +132,9 @@ def write_whole(path: Path, text: str) -> Path:
     """Write through a temporary file in the same folder, then rename: the old content or the new, never a part."""
     temporary: str | None = None
     try:
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
+        ) as file:
             temporary = file.name
             file.write(text)
             file.flush()
@@ -144,7 +146,8 @@ def write_whole(path: Path, text: str) -> Path:
             with contextlib.suppress(OSError):
                 Path(temporary).unlink()
         raise EnvironmentLacksError(
-            f"{path}: cannot be written ({error.strerror})", "free disk space, or choose another folder with -o; an earlier file is untouched"
+            f"{path}: cannot be written ({error.strerror})",
+            "free disk space, or choose another folder with -o; an earlier file is untouched",
         ) from error
     return path
 
@@ -158,15 +161,22 @@ def read_result(path: Path) -> Result:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise RequestError(f"{path}: not a readable result ({error})", "give a result.json that `llem run` wrote") from error
+        raise RequestError(
+            f"{path}: not a readable result ({error})", "give a result.json that `llem run` wrote"
+        ) from error
     version = document.get("schema_version") if isinstance(document, dict) else None
     if version != SCHEMA:
-        raise RequestError(f"{path}: result schema {version}, this version of llem reads {SCHEMA}", "read it with the llem version that wrote it")
+        raise RequestError(
+            f"{path}: result schema {version}, this version of llem reads {SCHEMA}",
+            "read it with the llem version that wrote it",
+        )
     try:
         return Result.model_validate(document)
     except ValidationError as error:
         first = error.errors()[0]
-        raise RequestError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}", "the file was changed after it was written") from None
+        raise RequestError(
+            f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}", "the file was changed after it was written"
+        ) from None
 
 
 def prepare_folder(folder: Path, *, overwrite: bool) -> Path:
@@ -179,11 +189,15 @@ def prepare_folder(folder: Path, *, overwrite: bool) -> Path:
     if folder.exists() and not folder.is_dir():
         raise RequestError(f"{folder}: is a file, not a folder", "give another folder with -o")
     if (folder / "result.json").exists() and not overwrite:
-        raise RequestError(f"{folder}: holds a result already", "give another folder with -o, or --overwrite to replace it")
+        raise RequestError(
+            f"{folder}: holds a result already", "give another folder with -o, or --overwrite to replace it"
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise EnvironmentLacksError(f"{folder}: cannot be written ({error.strerror})", "give a writable folder with -o") from error
+        raise EnvironmentLacksError(
+            f"{folder}: cannot be written ({error.strerror})", "give a writable folder with -o"
+        ) from error
     return folder

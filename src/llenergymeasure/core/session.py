@@ -123,7 +123,9 @@ class Session:
 def version_calls(config: ExperimentConfig, api: Api) -> Calls:
     """The calls as this version takes them."""
     surface = api.surface(config.backend)
-    return lower(config, lambda target: surface.find(target.entry_point, target.name) is not None or target.backend == "")
+    return lower(
+        config, lambda target: surface.find(target.entry_point, target.name) is not None or target.backend == ""
+    )
 
 
 def encoded_prompts(config: ExperimentConfig, backend: Backend) -> list[list[int]]:

@@ -30,7 +30,9 @@ class CacheConfig(Section):
     q_group_size: int | None = binds(ge=1, sample=32)
     """Values that share one scale."""
 
-    residual_length: int | None = binds(ge=0, sample=16, effect="More recent tokens stay unquantized: more memory, less work.")
+    residual_length: int | None = binds(
+        ge=0, sample=16, effect="More recent tokens stay unquantized: more memory, less work."
+    )
     """Most recent tokens that stay in full precision."""
 
 
@@ -38,13 +40,25 @@ class Cache(Section):
     entry_point = GENERATION_CONFIG
 
     use_cache: bool | None = binds(
-        sample=False, effect="Without the cache every step recomputes the whole sequence: energy per token grows with its length."
+        sample=False,
+        effect="Without the cache every step recomputes the whole sequence: energy per token grows with its length.",
     )
     """Whether keys and values of past tokens are kept."""
 
     cache_implementation: (
-        Literal["dynamic", "static", "offloaded", "offloaded_static", "quantized", "hybrid", "hybrid_chunked", "sliding_window", "dynamic_full"] | None
-    ) = binds(  # fmt: skip
+        Literal[
+            "dynamic",
+            "static",
+            "offloaded",
+            "offloaded_static",
+            "quantized",
+            "hybrid",
+            "hybrid_chunked",
+            "sliding_window",
+            "dynamic_full",
+        ]
+        | None
+    ) = binds(
         sample="static",
         excludes=equals("use_cache", value=False),
         effect="static allocates once and lets generate compile the step; offloaded saves GPU memory for transfers; quantized saves memory for work.",
@@ -56,11 +70,21 @@ class Cache(Section):
     )
     """Options of the quantized cache."""
 
-    max_cache_len: int | None = binds(ge=1, sample=512, needs=STATIC, context={"cache_implementation": "static"}, effect="A larger static cache costs attention time in every step.")  # fmt: skip
+    max_cache_len: int | None = binds(
+        ge=1,
+        sample=512,
+        needs=STATIC,
+        context={"cache_implementation": "static"},
+        effect="A larger static cache costs attention time in every step.",
+    )
     """Tokens for which a static cache is sized at least."""
 
     compile_config: CompileOptions | None = binds(needs=STATIC, context={"cache_implementation": "static"})
     """How generate compiles the decoding step of a static cache."""
 
-    disable_compile: bool | None = binds(needs=STATIC, context={"cache_implementation": "static"}, effect="Without compilation a static cache's step costs more launches.")  # fmt: skip
+    disable_compile: bool | None = binds(
+        needs=STATIC,
+        context={"cache_implementation": "static"},
+        effect="Without compilation a static cache's step costs more launches.",
+    )
     """Whether generate leaves the decoding step uncompiled."""

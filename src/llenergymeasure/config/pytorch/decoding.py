@@ -14,13 +14,17 @@ BEAMS = above("num_beams", 1)
 class Decoding(Section):
     entry_point = GENERATION_CONFIG
 
-    min_new_tokens: int | None = binds(ge=0, effect="Total energy grows with the tokens generated; energy per token falls a little.")
+    min_new_tokens: int | None = binds(
+        ge=0, effect="Total energy grows with the tokens generated; energy per token falls a little."
+    )
     """Tokens that must be generated before an end token counts."""
 
     min_length: int | None = binds(ge=0, effect="As min_new_tokens, counted with the prompt.")
     """Tokens of prompt and output together before an end token counts."""
 
-    max_time: float | None = binds(gt=0, sample=30.5, effect="Cuts long generations short, so the work per request varies.")
+    max_time: float | None = binds(
+        gt=0, sample=30.5, effect="Cuts long generations short, so the work per request varies."
+    )
     """Seconds after which generation stops at the next step."""
 
     stop_strings: str | list[str] | None = binds(
@@ -28,7 +32,9 @@ class Decoding(Section):
     )
     """Text that ends a sequence when the model writes it."""
 
-    eos_token_id: int | list[int] | None = binds(sample=7, effect="An end token that is sampled earlier or later changes the tokens generated.")
+    eos_token_id: int | list[int] | None = binds(
+        sample=7, effect="An end token that is sampled earlier or later changes the tokens generated."
+    )
     """Token, or tokens, that end a sequence."""
 
     pad_token_id: int | None = binds(ge=0, sample=5)
@@ -38,12 +44,17 @@ class Decoding(Section):
     """Token that starts a sequence when the prompt is empty."""
 
     num_beams: int | None = binds(
-        ge=1, sample=2, effect="Each step decodes num_beams sequences per prompt: memory and energy per returned token grow with it."
+        ge=1,
+        sample=2,
+        effect="Each step decodes num_beams sequences per prompt: memory and energy per returned token grow with it.",
     )
     """Number of beams in beam search; 1 switches it off."""
 
     early_stopping: bool | Literal["never"] | None = binds(
-        needs=BEAMS, sample=True, context={"num_beams": 2}, effect="true ends beam search at the first num_beams complete candidates: fewer steps."
+        needs=BEAMS,
+        sample=True,
+        context={"num_beams": 2},
+        effect="true ends beam search at the first num_beams complete candidates: fewer steps.",
     )
     """When beam search ends: at num_beams complete candidates, by a heuristic, or never before it is certain."""
 
@@ -72,13 +83,17 @@ class Decoding(Section):
     """Whether generate returns its optional outputs beside the sequences."""
 
     output_scores: bool | None = binds(
-        needs=equals("return_dict_in_generate", value=True), context={"return_dict_in_generate": True}, effect="Keeps one score per vocabulary entry and step in memory."
-    )  # fmt: skip
+        needs=equals("return_dict_in_generate", value=True),
+        context={"return_dict_in_generate": True},
+        effect="Keeps one score per vocabulary entry and step in memory.",
+    )
     """Whether processed scores of every step are kept."""
 
     output_logits: bool | None = binds(
-        needs=equals("return_dict_in_generate", value=True), context={"return_dict_in_generate": True}, effect="Keeps one logit per vocabulary entry and step in memory."
-    )  # fmt: skip
+        needs=equals("return_dict_in_generate", value=True),
+        context={"return_dict_in_generate": True},
+        effect="Keeps one logit per vocabulary entry and step in memory.",
+    )
     """Whether raw logits of every step are kept."""
 
     output_attentions: bool | None = binds(
@@ -89,8 +104,10 @@ class Decoding(Section):
     """Whether attention weights of every step are kept."""
 
     output_hidden_states: bool | None = binds(
-        needs=equals("return_dict_in_generate", value=True), context={"return_dict_in_generate": True}, effect="Keeps every layer's activations in memory."
-    )  # fmt: skip
+        needs=equals("return_dict_in_generate", value=True),
+        context={"return_dict_in_generate": True},
+        effect="Keeps every layer's activations in memory.",
+    )
     """Whether hidden states of every step are kept."""
 
     use_model_defaults: bool | None = binds(
@@ -102,40 +119,71 @@ class Decoding(Section):
 class Sampling(Section):
     entry_point = GENERATION_CONFIG
 
-    do_sample: bool | None = binds(effect="A few more operations per step; greedy decoding is the cheapest and is reproducible.")
+    do_sample: bool | None = binds(
+        effect="A few more operations per step; greedy decoding is the cheapest and is reproducible."
+    )
     """Whether tokens are sampled instead of taken greedily."""
 
-    temperature: float | None = binds(gt=0, sample=0.7, needs=equals("do_sample", value=True), context={"do_sample": True})
+    temperature: float | None = binds(
+        gt=0, sample=0.7, needs=equals("do_sample", value=True), context={"do_sample": True}
+    )
     """Divisor of the logits before sampling; below 1 sharpens, above 1 flattens."""
 
-    top_k: int | None = binds(ge=0, sample=7, needs=equals("do_sample", value=True), context={"do_sample": True}, effect="One partial sort of the vocabulary per step.")  # fmt: skip
+    top_k: int | None = binds(
+        ge=0,
+        sample=7,
+        needs=equals("do_sample", value=True),
+        context={"do_sample": True},
+        effect="One partial sort of the vocabulary per step.",
+    )
     """Number of likeliest tokens that sampling keeps; 0 keeps all."""
 
-    top_p: float | None = binds(gt=0, le=1, sample=0.8, needs=equals("do_sample", value=True), context={"do_sample": True}, effect="One sort of the vocabulary per step.")  # fmt: skip
+    top_p: float | None = binds(
+        gt=0,
+        le=1,
+        sample=0.8,
+        needs=equals("do_sample", value=True),
+        context={"do_sample": True},
+        effect="One sort of the vocabulary per step.",
+    )
     """Probability mass of the likeliest tokens that sampling keeps."""
 
-    min_p: float | None = binds(ge=0, le=1, sample=0.05, needs=equals("do_sample", value=True), context={"do_sample": True})
+    min_p: float | None = binds(
+        ge=0, le=1, sample=0.05, needs=equals("do_sample", value=True), context={"do_sample": True}
+    )
     """Least probability, relative to the likeliest token, that sampling keeps."""
 
-    top_h: float | None = binds(gt=0, le=1, sample=0.4, needs=equals("do_sample", value=True), context={"do_sample": True})
+    top_h: float | None = binds(
+        gt=0, le=1, sample=0.4, needs=equals("do_sample", value=True), context={"do_sample": True}
+    )
     """Share of the distribution's entropy that sampling keeps."""
 
-    typical_p: float | None = binds(gt=0, le=1, sample=0.9, needs=equals("do_sample", value=True), context={"do_sample": True})
+    typical_p: float | None = binds(
+        gt=0, le=1, sample=0.9, needs=equals("do_sample", value=True), context={"do_sample": True}
+    )
     """Probability mass of the tokens closest to the expected information content."""
 
-    epsilon_cutoff: float | None = binds(ge=0, lt=1, sample=3e-4, needs=equals("do_sample", value=True), context={"do_sample": True})
+    epsilon_cutoff: float | None = binds(
+        ge=0, lt=1, sample=3e-4, needs=equals("do_sample", value=True), context={"do_sample": True}
+    )
     """Least absolute probability that sampling keeps."""
 
-    eta_cutoff: float | None = binds(ge=0, lt=1, sample=6e-4, needs=equals("do_sample", value=True), context={"do_sample": True})
+    eta_cutoff: float | None = binds(
+        ge=0, lt=1, sample=6e-4, needs=equals("do_sample", value=True), context={"do_sample": True}
+    )
     """Entropy-dependent least probability that sampling keeps."""
 
-    repetition_penalty: float | None = binds(gt=0, sample=1.3, effect="One gather and scatter over the sequence per step.")
+    repetition_penalty: float | None = binds(
+        gt=0, sample=1.3, effect="One gather and scatter over the sequence per step."
+    )
     """Divisor of the scores of tokens that already occur; 1 changes nothing."""
 
     encoder_repetition_penalty: float | None = binds(gt=0, sample=1.3)
     """Penalty on tokens that do not occur in the prompt; 1 changes nothing."""
 
-    no_repeat_ngram_size: int | None = binds(ge=0, sample=3, effect="Searches the whole sequence on the CPU in every step: slow on long outputs.")
+    no_repeat_ngram_size: int | None = binds(
+        ge=0, sample=3, effect="Searches the whole sequence on the CPU in every step: slow on long outputs."
+    )
     """Length of the n-grams that may occur only once; 0 allows repeats."""
 
     bad_words_ids: list[list[int]] | None = binds(sample=[[9, 8]])
@@ -153,7 +201,9 @@ class Sampling(Section):
     forced_eos_token_id: int | list[int] | None = binds(sample=7)
     """Token that is forced when the length limit is reached."""
 
-    exponential_decay_length_penalty: tuple[int, float] | None = binds(sample=(4, 1.5), effect="Pushes towards the end token: fewer tokens.")
+    exponential_decay_length_penalty: tuple[int, float] | None = binds(
+        sample=(4, 1.5), effect="Pushes towards the end token: fewer tokens."
+    )
     """Start index and growth factor of a pull towards the end token."""
 
     suppress_tokens: list[int] | None = binds(sample=[9])
@@ -171,6 +221,8 @@ class Sampling(Section):
     """Strength of classifier-free guidance; 1 switches it off."""
 
     watermarking_config: Annotated[Watermark | SynthIDWatermark, Field(discriminator="kind")] | None = binds(
-        needs=equals("do_sample", value=True), context={"do_sample": True}, effect="A few more operations on the scores per step."
+        needs=equals("do_sample", value=True),
+        context={"do_sample": True},
+        effect="A few more operations on the scores per step.",
     )
     """Watermark in the sampled tokens."""

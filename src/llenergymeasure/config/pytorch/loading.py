@@ -21,7 +21,12 @@ class Loading(Section):
     )
     """Whether code that comes with the model may run."""
 
-    code_revision: str | None = binds(f"{FROM_PRETRAINED}:code_revision", needs=is_set("trust_remote_code"), context={"trust_remote_code": True}, sample="side")
+    code_revision: str | None = binds(
+        f"{FROM_PRETRAINED}:code_revision",
+        needs=is_set("trust_remote_code"),
+        context={"trust_remote_code": True},
+        sample="side",
+    )
     """Revision of the model's own code, where it differs from the revision of its weights."""
 
     variant: str | None = binds(effect="None beyond the number format that the variant stores.", sample="fp16")
@@ -65,9 +70,11 @@ class Loading(Section):
     """Memory that each device may use, such as `{0: 10GiB, cpu: 30GiB}`; what does not fit goes to the next."""
 
     offload_folder: str | None = binds(
-        needs=is_set("device_map"), sample="offload", context={"device_map": "auto"},
+        needs=is_set("device_map"),
+        sample="offload",
+        context={"device_map": "auto"},
         effect="Layers on disk are read back in every forward pass: latency and energy rise steeply.",
-    )  # fmt: skip
+    )
     """Folder for the weights that `device_map` places on disk."""
 
     offload_buffers: bool | None = binds(needs=is_set("device_map"), context={"device_map": "auto"})
@@ -80,7 +87,8 @@ class Loading(Section):
     """Attention kernel: eager, sdpa, flash_attention_2, flash_attention_3, flex_attention, or a `paged|` variant."""
 
     experts_implementation: Literal["eager", "batched_mm", "grouped_mm"] | None = binds(
-        sample="eager", effect="Batched expert kernels cut time on mixture-of-experts models; dense models are not touched."
+        sample="eager",
+        effect="Batched expert kernels cut time on mixture-of-experts models; dense models are not touched.",
     )
     """How a mixture-of-experts layer computes its experts."""
 
@@ -91,9 +99,11 @@ class Loading(Section):
     """Whether kernels of publishers that are not trusted by default may be used."""
 
     kernel_config: dict[str, Any] | None = binds(
-        needs=equals("use_kernels", value=True), context={"use_kernels": True}, sample={"RMSNorm": "kernels-community/liger_kernels:LigerRMSNorm"},
+        needs=equals("use_kernels", value=True),
+        context={"use_kernels": True},
+        sample={"RMSNorm": "kernels-community/liger_kernels:LigerRMSNorm"},
         convert="kernel_config",
-    )  # fmt: skip
+    )
     """Which kernel replaces which layer, by layer name."""
 
     fusion_config: dict[str, bool | dict[str, Any]] | None = binds(
@@ -102,7 +112,9 @@ class Loading(Section):
     """Module fusions that are applied while loading."""
 
     tp_plan: Literal["auto"] | dict[str, str] | None = binds(
-        sample="auto", excludes=(is_set("device_map"), is_set("distributed")), effect="Latency falls and total power rises with the number of devices."
+        sample="auto",
+        excludes=(is_set("device_map"), is_set("distributed")),
+        effect="Latency falls and total power rises with the number of devices.",
     )
     """Tensor-parallel plan: auto takes the model's own; one process per device is started."""
 
@@ -115,7 +127,7 @@ class Loading(Section):
     quantization: Quantization | None = binds(f"{FROM_PRETRAINED}:quantization_config")
     """Quantization of the weights while loading, one method with its options."""
 
-    adapter_kwargs: dict[str, Any] | None = binds(sample={"revision": "side"}, effect="An adapter adds a low-rank product to each adapted layer.")
+    adapter_kwargs: dict[str, Any] | None = binds(
+        sample={"revision": "side"}, effect="An adapter adds a low-rank product to each adapted layer."
+    )
     """Options for finding a LoRA adapter that the model's folder names."""
-
-

@@ -27,17 +27,25 @@ class Runtime(Section):
     """Prompts per call of generate."""
 
     num_processes: int | None = binds(
-        f"{PLAN_REPLICAS}:num_processes", ge=1, sample=2, effect="Replicas multiply throughput, power and memory with the devices they use."
+        f"{PLAN_REPLICAS}:num_processes",
+        ge=1,
+        sample=2,
+        effect="Replicas multiply throughput, power and memory with the devices they use.",
     )
     """Replicas of the model, each in a process of its own with a share of the prompts."""
 
     allow_tf32: bool | None = binds(
-        f"{MATMUL_PRECISION}:precision", convert="tf32", effect="float32 models multiply on tensor cores: faster, less exact; other dtypes are not touched."
+        f"{MATMUL_PRECISION}:precision",
+        convert="tf32",
+        effect="float32 models multiply on tensor cores: faster, less exact; other dtypes are not touched.",
     )
     """Whether float32 matrix products may run in TensorFloat-32."""
 
     autocast: Literal["float16", "bfloat16"] | None = binds(
-        f"{AUTOCAST}:dtype", convert="torch_dtype", sample="bfloat16", effect="Casts per operation: for float32 weights it saves compute but not their memory traffic."
+        f"{AUTOCAST}:dtype",
+        convert="torch_dtype",
+        sample="bfloat16",
+        effect="Casts per operation: for float32 weights it saves compute but not their memory traffic.",
     )
     """Number format that operations are cast to while the weights keep theirs."""
 

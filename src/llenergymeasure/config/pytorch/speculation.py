@@ -13,7 +13,10 @@ class Speculation(Section):
     entry_point = GENERATION_CONFIG
 
     prompt_lookup_num_tokens: int | None = binds(
-        ge=1, sample=3, excludes=(is_set("assistant_model"), above("num_beams", 1)), effect="Saves steps where the output repeats the prompt; wasted work where it does not."
+        ge=1,
+        sample=3,
+        excludes=(is_set("assistant_model"), above("num_beams", 1)),
+        effect="Saves steps where the output repeats the prompt; wasted work where it does not.",
     )
     """Draft tokens copied from a matching place in the prompt."""
 
@@ -28,7 +31,13 @@ class Speculation(Section):
     )
     """Model folder or repository of the draft model."""
 
-    num_assistant_tokens: int | None = binds(ge=1, sample=3, needs=(ASSISTED, is_set("assistant_early_exit")), context={"assistant_model": "assistant"}, effect="More draft tokens per check: fewer checks, more waste on rejection.")  # fmt: skip
+    num_assistant_tokens: int | None = binds(
+        ge=1,
+        sample=3,
+        needs=(ASSISTED, is_set("assistant_early_exit")),
+        context={"assistant_model": "assistant"},
+        effect="More draft tokens per check: fewer checks, more waste on rejection.",
+    )
     """Draft tokens per check."""
 
     num_assistant_tokens_schedule: Literal["heuristic", "heuristic_transient", "constant"] | None = binds(
@@ -37,11 +46,17 @@ class Speculation(Section):
     """How the number of draft tokens adapts."""
 
     assistant_confidence_threshold: float | None = binds(
-        ge=0, le=1, sample=0.2, needs=(ASSISTED, is_set("assistant_early_exit")), context={"assistant_model": "assistant"}
+        ge=0,
+        le=1,
+        sample=0.2,
+        needs=(ASSISTED, is_set("assistant_early_exit")),
+        context={"assistant_model": "assistant"},
     )
     """Confidence below which the draft model stops proposing."""
 
-    assistant_early_exit: int | None = binds(ge=1, sample=1, effect="Drafts with the model's own first layers: no second model in memory.")
+    assistant_early_exit: int | None = binds(
+        ge=1, sample=1, effect="Drafts with the model's own first layers: no second model in memory."
+    )
     """Layer after which the model drafts for itself."""
 
     assistant_lookbehind: int | None = binds(ge=1, sample=4, needs=ASSISTED, context={"assistant_model": "assistant"})
@@ -50,8 +65,17 @@ class Speculation(Section):
     target_lookbehind: int | None = binds(ge=1, sample=4, needs=ASSISTED, context={"assistant_model": "assistant"})
     """Target tokens that are re-encoded where the two tokenizers differ."""
 
-    assistant_ensemble_weight: float | None = binds(gt=0, lt=1, sample=0.5, needs=ASSISTED, context={"assistant_model": "assistant"}, effect="More drafts are accepted, at the price of another output distribution.")  # fmt: skip
+    assistant_ensemble_weight: float | None = binds(
+        gt=0,
+        lt=1,
+        sample=0.5,
+        needs=ASSISTED,
+        context={"assistant_model": "assistant"},
+        effect="More drafts are accepted, at the price of another output distribution.",
+    )
     """Weight of the model against the draft in the distribution that accepts tokens."""
 
-    speculation_type: Literal["dflash"] | None = binds(sample="dflash", needs=ASSISTED, context={"assistant_model": "assistant"})
+    speculation_type: Literal["dflash"] | None = binds(
+        sample="dflash", needs=ASSISTED, context={"assistant_model": "assistant"}
+    )
     """Kind of draft model, where it is not an ordinary causal model."""

@@ -22,7 +22,9 @@ class Watermark(Section):
     hashing_key: int | None = binds(sample=15485867)
     """Key of the pseudo-random choice."""
 
-    seeding_scheme: Literal["lefthash", "selfhash"] | None = binds(sample="selfhash", effect="selfhash hashes every candidate token: slow.")
+    seeding_scheme: Literal["lefthash", "selfhash"] | None = binds(
+        sample="selfhash", effect="selfhash hashes every candidate token: slow."
+    )
     """What the choice depends on: the last token, or the candidate itself."""
 
     context_width: int | None = binds(ge=1, sample=2)

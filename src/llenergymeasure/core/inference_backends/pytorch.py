@@ -71,7 +71,9 @@ class PyTorchBackend:
         self.generation = self._generation_arguments()
         pytorch_readback.verify_loaded(self.model, call, self.api)
         if TORCH_COMPILE in call:
-            self.model.forward = self.api.resolve(TORCH_COMPILE)(self.model.forward, **materialise(call[TORCH_COMPILE], self.api))
+            self.model.forward = self.api.resolve(TORCH_COMPILE)(
+                self.model.forward, **materialise(call[TORCH_COMPILE], self.api)
+            )
 
     def _call(self, entry_point: str) -> Any:
         return self.api.resolve(entry_point)(**materialise(self.calls[entry_point], self.api))
@@ -92,16 +94,22 @@ class PyTorchBackend:
         return arguments
 
     def _assistant(self, loaded: Loaded) -> Any:
-        assistant = self.api.resolve(FROM_PRETRAINED)(pretrained_model_name_or_path=loaded.source, dtype=self.model.dtype)
+        assistant = self.api.resolve(FROM_PRETRAINED)(
+            pretrained_model_name_or_path=loaded.source, dtype=self.model.dtype
+        )
         return assistant.to(self.model.device)
 
     def encode(self, texts: Sequence[str], *, chat: bool) -> list[list[int]]:
         arguments = self.calls[TOKENIZE]
         if chat:
             if getattr(self.tokenizer, "chat_template", None) is None:
-                raise RequestError("prompts.chat_template: the model's tokenizer has no chat template", "remove prompts.chat_template")
+                raise RequestError(
+                    "prompts.chat_template: the model's tokenizer has no chat template", "remove prompts.chat_template"
+                )
             texts = [
-                self.tokenizer.apply_chat_template([{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True)
+                self.tokenizer.apply_chat_template(
+                    [{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True
+                )
                 for text in texts
             ]
             # The template wrote the special tokens; adding them again would change the input.
@@ -177,7 +185,9 @@ class PyTorchBackend:
         expected = len(batch.prompts) * (config.num_return_sequences or 1)
         if failed or len(found) != expected:
             reason = failed[0] if failed else f"{expected - len(found)} of {expected} requests gave no answer"
-            raise RequestError(f"pytorch.continuous_batching: transformers failed to generate: {reason}", "see the backend's log above")
+            raise RequestError(
+                f"pytorch.continuous_batching: transformers failed to generate: {reason}", "see the backend's log above"
+            )
         per_prompt = len(found) // len(batch.prompts)
         steps = tuple(
             tuple((at, number + 1) for number, at in enumerate(getattr(answer, "timestamps", None) or ()))

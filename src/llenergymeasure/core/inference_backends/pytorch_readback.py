@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from llenergymeasure.config.bindings import Target
 from llenergymeasure.config.lowering import Build, Calls, Ref, plain
-from llenergymeasure.config.pytorch.entry_points import FROM_PRETRAINED, GENERATE_BATCH, GENERATION_CONFIG, TORCH_COMPILE
+from llenergymeasure.config.pytorch.entry_points import (
+    FROM_PRETRAINED,
+    GENERATE_BATCH,
+    GENERATION_CONFIG,
+    TORCH_COMPILE,
+)
 from llenergymeasure.core.api import Api
 from llenergymeasure.core.batching import Batch
 from llenergymeasure.core.inference_backends.base import Difference, Effective
@@ -89,7 +94,11 @@ def quantized_modules(model: Any) -> Counter[str]:
             found[type(module).__name__] += 1
         elif weight is not None and tensor.__name__ not in ("Parameter", "Tensor"):
             found[f"{type(module).__name__}[{tensor.__name__}]"] += 1
-        elif weight is not None and hasattr(module, "in_features") and type(getattr(weight, "data", None)).__name__ != "Tensor":
+        elif (
+            weight is not None
+            and hasattr(module, "in_features")
+            and type(getattr(weight, "data", None)).__name__ != "Tensor"
+        ):
             found[f"{type(module).__name__}[{type(weight.data).__name__}]"] += 1
     return found
 
@@ -158,7 +167,7 @@ def _generation(backend: "PyTorchBackend", batch: Batch) -> tuple[dict[str, Any]
         return _jsonable(merged_generation_config(backend.model, backend.generation).to_dict()), {}
     seen: dict[str, Any] = {}
 
-    def look(  # noqa: PLR0913 - the signature that generate calls
+    def look(
         model: Any, input_ids: Any, logits_processor: Any, stopping_criteria: Any, generation_config: Any,
         tokenizer: Any = None, assistant_model: Any = None, **kwargs: Any,
     ) -> Any:  # fmt: skip
@@ -166,7 +175,9 @@ def _generation(backend: "PyTorchBackend", batch: Batch) -> tuple[dict[str, Any]
         seen["generation"] = generation_config.to_dict()
         seen["logits_processors"] = [type(item).__name__ for item in logits_processor]
         seen["stopping_criteria"] = [type(item).__name__ for item in stopping_criteria]
-        seen["cache"] = type(kwargs.get("past_key_values")).__name__ if kwargs.get("past_key_values") is not None else None
+        seen["cache"] = (
+            type(kwargs.get("past_key_values")).__name__ if kwargs.get("past_key_values") is not None else None
+        )
         return input_ids
 
     backend.model.generate(**batch.inputs, **backend.generation, custom_generate=look)
@@ -187,7 +198,9 @@ def _model_values(model: Any, calls: Calls) -> dict[str, Any]:
         "device_map": {name: str(device) for name, device in (getattr(model, "hf_device_map", None) or {}).items()},
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "commit": getattr(model.config, "_commit_hash", None),
-        "quantization": _jsonable(quantization.to_dict()) if hasattr(quantization, "to_dict") else _jsonable(quantization),
+        "quantization": _jsonable(quantization.to_dict())
+        if hasattr(quantization, "to_dict")
+        else _jsonable(quantization),
         "quantized_modules": dict(quantized_modules(model)),
         "compiled": TORCH_COMPILE in calls,
     }
@@ -220,5 +233,3 @@ def _jsonable(value: Any) -> Any:
     if hasattr(value, "to_dict"):
         return _jsonable(value.to_dict())
     return str(value)
-
-

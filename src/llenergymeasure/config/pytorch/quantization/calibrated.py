@@ -118,10 +118,17 @@ class AWQ(Section):
 
     modules_to_fuse: dict[str, Any] | None = binds(
         excludes=equals("do_fuse", value=False),
-        sample={"attention": ["q_proj", "k_proj", "v_proj", "o_proj"], "layernorm": [], "mlp": [], "use_alibi": False,
-                "hidden_size": 64, "num_attention_heads": 4, "num_key_value_heads": 2},
+        sample={
+            "attention": ["q_proj", "k_proj", "v_proj", "o_proj"],
+            "layernorm": [],
+            "mlp": [],
+            "use_alibi": False,
+            "hidden_size": 64,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+        },
         context={"fuse_max_seq_len": 512},
-    )  # fmt: skip
+    )
     """Names and sizes of the modules that are fused, for models without a built-in map."""
 
     exllama_config: dict[str, int] | None = binds(

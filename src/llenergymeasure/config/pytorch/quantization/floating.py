@@ -93,9 +93,11 @@ class FPQuant(Section):
     """Number format of weights and activations."""
 
     forward_method: Literal["abs_max", "quest"] | None = binds(
-        needs=equals("forward_dtype", "mxfp4"), sample="quest", context={"forward_dtype": "mxfp4"},
+        needs=equals("forward_dtype", "mxfp4"),
+        sample="quest",
+        context={"forward_dtype": "mxfp4"},
         effect="quest searches the scale in every step.",
-    )  # fmt: skip
+    )
     """How a block's scale is found."""
 
     store_master_weights: bool | None = binds(
