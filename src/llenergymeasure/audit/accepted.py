@@ -34,7 +34,7 @@ _ENUMS = (str, int, float, bool, type(None))
 
 
 def acceptor(backend: str) -> Callable[[BoundField, Surface], str]:
-    """A check of one field against the installed backend; it gives the API's own message, or "" when it took the value.
+    """A check of one field against the installed backend: it gives the API's own message, or "" for a taken value.
 
     Raises:
         EnvironmentLacksError: the backend is not installed.

@@ -78,7 +78,8 @@ def _read(document: dict[str, list[dict[str, object]]], origin: str) -> list[Ent
             category = str(row.get("category", ""))
             if (kind == "excluded") != (category in CATEGORIES):
                 raise ValueError(
-                    f"ledger {origin}: {row['entry_point']}: an exclusion needs one of {', '.join(CATEGORIES)}, nothing else has one"
+                    f"ledger {origin}: {row['entry_point']}: an exclusion needs one of {', '.join(CATEGORIES)}, "
+                    "nothing else has one"
                 )
             names = row["names"]
             assert isinstance(names, list)  # noqa: S101 - the file is ours

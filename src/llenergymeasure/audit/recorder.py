@@ -1,7 +1,7 @@
 """A stand-in for transformers that notes what reaches it: real names and signatures of one version, no computation.
 
-It is a test double: it accepts what the version's surface has, refuses every other name as the real API would, and obeys what it
-is sent. The real backend module runs on it unchanged.
+It is a test double: it accepts what the version's surface has, refuses every other name as the real API would, and
+obeys what it is sent. The real backend module runs on it unchanged.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""A configuration that sets one field to a value that is no backend's default, with whatever that value needs beside it."""
+"""A configuration that sets one field to a value that is no backend's default, and whatever that value needs."""
 
 import copy
 import types

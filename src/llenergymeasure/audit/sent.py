@@ -99,7 +99,7 @@ def _value_at(data: Mapping[str, Any], field: BoundField) -> Any:
 
 
 def _related(field: BoundField, backend: str) -> set[Target]:
-    """Parameters that change with the field by its nature: those of the sections it is in, and of the fields inside it."""
+    """Parameters that change with the field by nature: those of the sections it is in, and of the fields inside it."""
     related: set[Target] = set()
     for other in fields_of(backend):
         beside = other.keys[:-1] == field.keys[:-1] and other.name in field.binding.context

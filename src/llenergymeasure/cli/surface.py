@@ -30,7 +30,7 @@ def extract_command(
     backend: Annotated[str, typer.Argument(help="the backend: pytorch")],
     wheel: Annotated[Path | None, typer.Option(help="read a wheel; nothing is installed")] = None,
     source: Annotated[Path | None, typer.Option(help="read a package folder or a checkout")] = None,
-    installed: _Installed = False,  # noqa: FBT002 - an option of the command line
+    installed: _Installed = False,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="write here instead of to standard output")
     ] = None,

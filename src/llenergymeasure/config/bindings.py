@@ -1,7 +1,7 @@
 """How a field says which backend parameters it sets: one declaration, from which everything else derives.
 
-A section's attribute is a field. `binds(...)` is its declaration: the parameters it sets, its bounds, what is expected of it, and which
-other fields it needs to act; its one-sentence description is the docstring under it.
+A section's attribute is a field. `binds(...)` is its declaration: the parameters it sets, its bounds, what is expected
+of it, and which other fields it needs to act; its one-sentence description is the docstring under it.
 """
 
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,7 @@
-"""From a configuration to the keyword arguments of every entry point, by walking the declarations; nothing backend-specific is imported."""
+"""From a configuration to the keyword arguments of every entry point, by walking the declarations.
+
+Nothing of a backend is imported: what needs a real object is named (`Ref`, `Build`, `Loaded`).
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -90,8 +93,9 @@ def lower(config: ExperimentConfig, has: Has | None = None) -> Calls:
     """What the configuration sends: only what was set, each value at the parameters that its field binds.
 
     Args:
-        has: whether a version has a parameter. A field may bind places that the parameter had in different versions; those
-            that this version lacks are left out where it has another. A field that it lacks altogether stays, to be refused.
+        has: whether a version has a parameter. A field may bind places that the parameter had in different versions;
+            those that this version lacks are left out where it has another. A field that it lacks altogether stays, to
+            be refused.
     """
     calls = Calls()
     _lower(config, "", config.backend, calls, has)

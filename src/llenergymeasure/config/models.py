@@ -182,10 +182,8 @@ class ExperimentConfig(Model):
     def _one_backend(self) -> Self:
         given = [name for name in BACKENDS if getattr(self, name, None) is not None]
         if len(given) != 1:
-            raise ValueError(
-                f"give exactly one backend section ({', '.join(name for name in BACKENDS if name in type(self).model_fields)}); "
-                f"this gives {' and '.join(given) or 'none'}"
-            )
+            known = ", ".join(name for name in BACKENDS if name in type(self).model_fields)
+            raise ValueError(f"give exactly one backend section ({known}); this gives {' and '.join(given) or 'none'}")
         return self
 
     @property

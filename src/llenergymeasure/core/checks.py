@@ -25,7 +25,8 @@ _TOKENIZERS = (
     "tekken.json",
 )
 _JSON_TYPES: Mapping[str, tuple[type, ...]] = {
-    "bool": (bool,), "int": (int,), "float": (int, float), "str": (str,), "list": (list, tuple), "dict": (dict,), "None": (type(None),),
+    "bool": (bool,), "int": (int,), "float": (int, float), "str": (str,), "list": (list, tuple), "dict": (dict,),
+    "None": (type(None),),
 }  # fmt: skip
 
 
@@ -99,8 +100,9 @@ def _check_parameter(target: Target, value: Any, path: str, surface: Surface) ->
         and value not in parameter.choices
     ):
         near = difflib.get_close_matches(str(value), list(map(str, parameter.choices)), n=1)
+        choices = ", ".join(map(str, parameter.choices))
         raise RequestError(
-            f"{path}: {value!r} is not one of {', '.join(map(str, parameter.choices))} in {surface.package} {surface.version}",
+            f"{path}: {value!r} is not one of {choices} in {surface.package} {surface.version}",
             f"did you mean {near[0]}?" if near else "take one of them",
         )
     if passed and not type_fits(value, parameter):

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 PACKAGES = {
-    "pytorch": ("transformers", "torch", "accelerate", "tokenizers", "bitsandbytes", "torchao", "optimum-quanto", "hqq", "kernels"),
+    "pytorch": (
+        "transformers", "torch", "accelerate", "tokenizers", "bitsandbytes", "torchao", "optimum-quanto", "hqq", "kernels",
+    ),
     "vllm": ("vllm", "torch", "transformers"),
     "tensorrt": ("tensorrt-llm", "tensorrt", "torch", "transformers"),
 }  # fmt: skip

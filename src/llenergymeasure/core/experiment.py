@@ -216,7 +216,8 @@ def _result(
     if not measured.complete:
         warnings.insert(
             0,
-            "interrupted: the figures are those of the batches that were finished, and energy includes the one that was not",
+            "interrupted: the figures are those of the batches that were finished, "
+            "and energy includes the one that was not",
         )
     return results.Result(
         status="complete" if measured.complete else "interrupted",

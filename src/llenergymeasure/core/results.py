@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from llenergymeasure.errors import EnvironmentLacksError, RequestError
 
-SCHEMA = 1
+SCHEMA: Literal[1] = 1
 
 
 class _Part(BaseModel):
@@ -44,11 +44,11 @@ class RequestResult(_Part):
     sequence_output_tokens: list[int]
     """The same, per returned sequence."""
     time_to_first_token_ms: float | None
-    """From the start of its batch's call to the step that brought its first token; null where the API tells no steps."""
+    """From its batch's call to the step that brought its first token; null where the API tells no steps."""
     inter_token_latency_ms: float | None
     """(last token - first token) / (tokens - 1); null for fewer than two tokens."""
     request_latency_ms: float
-    """From the start of its batch's call to the step that brought its last token."""
+    """From its batch's call to the step that brought its last token."""
     finish_reason: str
     """`stop` (an end token or stop string) or `length`."""
 

@@ -82,7 +82,7 @@ class Session:
         )
 
     def warm_up(self) -> None:
-        """Run batches of the real workload; the widest come first, so that memory and kernels are at their final size."""
+        """Run batches of the real workload, the widest first, so that memory and kernels are at their final size."""
         widest = sorted(self.batches, key=lambda batch: -max(len(prompt.ids) for prompt in batch.prompts))
         for batch in widest[: self.config.measurement.warmup_batches]:
             self.backend.generate(batch)
@@ -172,7 +172,8 @@ def _limited(
     room = None if context is None else context - config.output.max_tokens
     if room is not None and len(ids) > room:
         raise RequestError(
-            f"{where} has {len(ids)} tokens, and the model's context of {context} leaves {room} beside output.max_tokens {config.output.max_tokens}",
+            f"{where} has {len(ids)} tokens, and the model's context of {context} leaves {room} "
+            f"beside output.max_tokens {config.output.max_tokens}",
             "shorten the prompt, lower output.max_tokens, or set input.max_tokens and input.overflow",
         )
     return list(ids)

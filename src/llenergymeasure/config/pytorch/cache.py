@@ -61,7 +61,8 @@ class Cache(Section):
     ) = binds(
         sample="static",
         excludes=equals("use_cache", value=False),
-        effect="static allocates once and lets generate compile the step; offloaded saves GPU memory for transfers; quantized saves memory for work.",
+        effect="static allocates once and lets generate compile the step; offloaded saves GPU memory for transfers; "
+        "quantized saves memory for work.",
     )
     """Kind of key-value cache."""
 

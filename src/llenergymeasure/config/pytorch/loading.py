@@ -59,7 +59,7 @@ class Loading(Section):
     device_map: str | int | dict[str, Device] | None = binds(
         effect="Decides which devices draw power; a split over devices adds transfers to every step.", sample="cpu"
     )
-    """Device of each module: one device, a strategy (auto, balanced, balanced_low_0, sequential), or a map by module name."""
+    """Device of each module: one device, a strategy (auto, balanced, balanced_low_0, sequential), or a map by name."""
 
     max_memory: dict[Device, str | int] | None = binds(
         needs=is_set("device_map"),
@@ -82,7 +82,7 @@ class Loading(Section):
 
     attn_implementation: str | None = binds(
         sample="eager",
-        effect="Fused kernels (sdpa, flash_attention_2) cut time and memory, most on long inputs; eager is the slowest.",
+        effect="Fused kernels (sdpa, flash_attention_2) cut time and memory, most on long inputs; eager is slowest.",
     )
     """Attention kernel: eager, sdpa, flash_attention_2, flash_attention_3, flex_attention, or a `paged|` variant."""
 
