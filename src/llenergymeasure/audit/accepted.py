@@ -34,7 +34,7 @@ _ENUMS = (str, int, float, bool, type(None))
 
 
 def acceptor(backend: str) -> Callable[[BoundField, Surface], str]:
-    """A check of one field against the installed backend: it gives the API's own message, or "" for a taken value.
+    """A check of one field against the installed backend: the API's own message, or "" for a value it took.
 
     Raises:
         EnvironmentLacksError: the backend is not installed.
@@ -84,7 +84,7 @@ class _Probe:
         return ""
 
     def _own(self, field: BoundField) -> bool:
-        """A section that is a call by itself, or this package's own parameter: nothing of the backend has to take it."""
+        """A section that is a call by itself, or this package's own parameter: no object of the backend takes it."""
         return bool(field.nested) or all(not target.backend for target in field.targets("pytorch"))
 
     def _try(self, target: Target, calls: Calls) -> str:
@@ -112,7 +112,7 @@ class _Probe:
         made = materialise(build, self.api)
         return _read_back(made, target.name, materialise(build.arguments[target.name], self.api))
 
-    def _arguments(self, target: Target, calls: Calls) -> str:
+    def _arguments(self, target: Target, calls: Calls) -> str:  # noqa: ARG002 - one signature for all attempts
         """The callable's own signature takes it."""
         import inspect
 
@@ -173,7 +173,7 @@ class _Probe:
         model.generate(inputs["input_ids"], max_new_tokens=2, **{target.name: loaded})
         return ""
 
-    def _compile(self, target: Target, calls: Calls) -> str:
+    def _compile(self, target: Target, calls: Calls) -> str:  # noqa: ARG002 - one signature for all attempts
         self.api.resolve(TORCH_COMPILE)(lambda value: value, **materialise(calls[TORCH_COMPILE], self.api))
         return ""
 
@@ -182,11 +182,11 @@ class _Probe:
         with self.api.resolve(AUTOCAST)(device_type="cpu", **arguments) as made:
             return "" if made is None or made.fast_dtype == arguments[target.name] else f"reads back {made.fast_dtype}"
 
-    def _pad(self, target: Target, calls: Calls) -> str:
+    def _pad(self, target: Target, calls: Calls) -> str:  # noqa: ARG002 - one signature for all attempts
         self.tokenizer.pad({"input_ids": [[3], [3, 4]]}, padding_side="left", return_tensors="pt", **calls[PAD])
         return ""
 
-    def _tokenize(self, target: Target, calls: Calls) -> str:
+    def _tokenize(self, target: Target, calls: Calls) -> str:  # noqa: ARG002 - one signature for all attempts
         self.tokenizer("a prompt", **calls[TOKENIZE])
         return ""
 

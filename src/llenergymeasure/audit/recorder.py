@@ -4,7 +4,7 @@ It is a test double: it accepts what the version's surface has, refuses every ot
 obeys what it is sent. The real backend module runs on it unchanged.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -58,7 +58,7 @@ class Recorder:
     def resolve(self, path: str) -> Any:
         if path.startswith(OWN_PACKAGE):
             return self._watched(path, RealApi().resolve(path))
-        makers = {
+        makers: Mapping[str, Callable[[], Any]] = {
             FROM_PRETRAINED: self._model,
             TOKENIZER: self._tokenizer,
             TORCH_COMPILE: self._compile,
@@ -67,6 +67,7 @@ class Recorder:
             "torch.cuda.device_count": lambda: lambda: 0,
             "torch.cuda.set_device": lambda: lambda _: None,
             "torch.set_num_threads": lambda: lambda _: None,
+            "transformers.utils.logging.disable_progress_bar": lambda: lambda: None,
             "transformers.StoppingCriteriaList": lambda: list,
         }
         if path in makers:
@@ -198,10 +199,16 @@ class _GenerationConfig:
         return {}
 
 
-class _Device(str):
+@dataclass(frozen=True)
+class _Device:
     """A device that prints its name, as torch's does."""
 
-    type, index = "cpu", None
+    name: str
+    type: str = "cpu"
+    index: int | None = None
+
+    def __str__(self) -> str:
+        return self.name
 
 
 def arguments_device(device_map: Any) -> _Device:

@@ -153,8 +153,10 @@ def _required(model: Any) -> dict[str, Any]:
 
 def _values(field: BoundField) -> Iterator[Any]:
     bounds = field.info.metadata
-    low = next((item.ge if isinstance(item, Ge) else item.gt for item in bounds if isinstance(item, Ge | Gt)), 0)
-    high = next((item.le if isinstance(item, Le) else item.lt for item in bounds if isinstance(item, Le | Lt)), None)
+    low: Any = next((item.ge if isinstance(item, Ge) else item.gt for item in bounds if isinstance(item, Ge | Gt)), 0)
+    high: Any = next(
+        (item.le if isinstance(item, Le) else item.lt for item in bounds if isinstance(item, Le | Lt)), None
+    )
     for kind in alternatives(field.info.annotation):
         if kind is bool:
             yield from (True, False)

@@ -34,17 +34,28 @@ def check_sent(field: BoundField, surface: Surface) -> str:
     targets = set(field.targets(surface.backend))
     present = {target for target in targets if surface.find(target.entry_point, target.name) or target.backend == ""}
     for target in sorted(present, key=str):
-        if target not in after:
-            return f"{target} got nothing"
-        if not all(arrived(value, item) for item in after[target]):
-            return f"{target} got {after[target][0]!r}, not {value!r}"
-        if target in before and before[target] == after[target]:
-            return f"{target} gets {before[target][0]!r} without the field, too"
+        if why := _not_arrived(target, value, before, after):
+            return why
     enabled = {section.enables for section in field.nested if section.enables and not targets}
     for entry_point in enabled - {target.entry_point for target in after}:
         return f"{entry_point} was not called"
     allowed = targets | _related(field, surface.backend) | _inside_built(after, present)
-    book = ledger.load(surface.backend)
+    return _changed_besides(allowed, before, after, surface.backend)
+
+
+def _not_arrived(target: Target, value: Any, before: Seen, after: Seen) -> str:
+    if target not in after:
+        return f"{target} got nothing"
+    if not all(arrived(value, item) for item in after[target]):
+        return f"{target} got {after[target][0]!r}, not {value!r}"
+    if target in before and before[target] == after[target]:
+        return f"{target} gets {before[target][0]!r} without the field, too"
+    return ""
+
+
+def _changed_besides(allowed: set[Target], before: Seen, after: Seen, backend: str) -> str:
+    """The first parameter that changed although nothing asked for it; what the tool itself sets may follow the work."""
+    book = ledger.load(backend)
     for target in sorted(after.keys() | before.keys(), key=str):
         entry = book.find(target.entry_point, target.name)
         if target in allowed or (entry is not None and entry.kind == "owned") or target.name in _PLAN:
@@ -77,11 +88,10 @@ def arrived(value: Any, recorded: Any) -> bool:
         return recorded.path.rpartition(".")[2].casefold() == str(value).casefold()
     if isinstance(recorded, Built):
         inside = dict(recorded.arguments)
-        if isinstance(value, Mapping):
-            return any(arrived(value, item) for item in inside.values()) or all(
-                name not in inside or arrived(item, inside[name]) for name, item in value.items()
-            )
-        return False
+        return isinstance(value, Mapping) and (
+            any(arrived(value, item) for item in inside.values())
+            or all(name not in inside or arrived(item, inside[name]) for name, item in value.items())
+        )
     if isinstance(value, bool) and recorded in _FLOAT32_PRECISION.values():
         return bool(_FLOAT32_PRECISION[value] == recorded)
     if hasattr(recorded, "source"):

@@ -10,6 +10,7 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from llenergymeasure.config.bindings import Section, discriminator
 from llenergymeasure.config.models import ExperimentConfig
 from llenergymeasure.errors import RequestError
 
@@ -136,40 +137,44 @@ def _explain(
 
 
 def _words(problem: Mapping[str, Any], location: Location, context: Mapping[str, Any]) -> tuple[str, str]:
+    """Cause and remedy, in the user's terms."""
     field = spell(location) or "configuration"
     kind = problem["type"]
     if kind == "extra_forbidden":
-        names = field_names(location[:-1])
-        near = difflib.get_close_matches(str(location[-1]), names, n=1, cutoff=0.5)
-        hint = f"did you mean {spell((*location[:-1], near[0]))}?" if near else f"known here: {', '.join(names)}"
-        return f"{field}: no such field", hint
+        return f"{field}: no such field", _known_beside(location)
     if kind == "missing":
         return f"{field}: must be given", f"add {field}"
     if kind == "ignored":
         return f"{field}: {problem['msg']}", f"add that, or remove {field}"
-    if kind == "union_tag_not_found":
-        return (
-            f"{field}: {context['discriminator']} must say which kind it is",
-            f"one of {context.get('expected_tags', field_choices(location))}",
-        )
-    if kind == "union_tag_invalid":
-        near = difflib.get_close_matches(
-            str(context["tag"]), context["expected_tags"].replace("'", "").split(", "), n=1
-        )
-        return (
-            f"{field}: {context['tag']!r} is no known kind",
-            f"did you mean {near[0]}?" if near else f"one of {context['expected_tags']}",
-        )
-    if kind == "literal_error":
-        choices = context["expected"].replace("'", "").replace(" or ", ", ").split(", ")
-        near = difflib.get_close_matches(str(problem["input"]), choices, n=1)
-        return (
-            f"{field}: {problem['input']!r} is not one of {', '.join(choices)}",
-            f"did you mean {near[0]}?" if near else "take one of them",
-        )
+    if kind in _CHOICES:
+        return _choice(problem, field, location, context)
     message = problem["msg"].removeprefix("Value error, ")
     given = "" if isinstance(problem["input"], Mapping | list | BaseModel) else f" (given: {problem['input']!r})"
     return f"{field}: {message[0].lower()}{message[1:]}{given}", ""
+
+
+_CHOICES = ("union_tag_not_found", "union_tag_invalid", "literal_error")
+
+
+def _choice(problem: Mapping[str, Any], field: str, location: Location, context: Mapping[str, Any]) -> tuple[str, str]:
+    """One of several: a kind of section that is not told or not known, or a word that is no choice."""
+    if problem["type"] == "union_tag_not_found":
+        tag = context["discriminator"].strip("'")
+        return f"{field}: {tag} must say which kind it is", f"{tag} is one of {', '.join(_tags(location))}"
+    if problem["type"] == "union_tag_invalid":
+        given, choices = context["tag"], _tags(location)
+        cause = f"{field}: {given!r} is no known kind"
+    else:
+        given, choices = problem["input"], context["expected"].replace("'", "").replace(" or ", ", ").split(", ")
+        cause = f"{field}: {given!r} is not one of {', '.join(choices)}"
+    near = difflib.get_close_matches(str(given), choices, n=1)
+    return cause, f"did you mean {near[0]}?" if near else f"one of {', '.join(choices)}"
+
+
+def _known_beside(location: Location) -> str:
+    names = field_names(location[:-1])
+    near = difflib.get_close_matches(str(location[-1]), names, n=1, cutoff=0.5)
+    return f"did you mean {spell((*location[:-1], near[0]))}?" if near else f"known here: {', '.join(names)}"
 
 
 def _written(location: Location, data: Any) -> Location:
@@ -177,9 +182,7 @@ def _written(location: Location, data: Any) -> Location:
     kept: list[str | int] = []
     for position, part in enumerate(location):
         last = position == len(location) - 1
-        if (isinstance(data, Mapping) and part in data) or (
-            isinstance(data, list | tuple) and isinstance(part, int) and part < len(data)
-        ):
+        if _holds(data, part):
             kept.append(part)
             data = data[part]
         elif (
@@ -193,9 +196,19 @@ def _written(location: Location, data: Any) -> Location:
     return tuple(kept)
 
 
-def field_names(location: Location, model: type[BaseModel] = ExperimentConfig) -> list[str]:
+def _holds(data: Any, part: str | int) -> bool:
+    if isinstance(data, Mapping):
+        return part in data
+    return isinstance(data, list | tuple) and isinstance(part, int) and part < len(data)
+
+
+def field_names(location: Location) -> list[str]:
     """The fields that may stand at a place, of every variant where several are possible."""
-    models: list[type[BaseModel]] = [model]
+    return sorted({name for found in _models_at(location) for name in found.model_fields})
+
+
+def _models_at(location: Location) -> list[type[BaseModel]]:
+    models: list[type[BaseModel]] = [ExperimentConfig]
     for part in location:
         models = [
             inner
@@ -203,12 +216,13 @@ def field_names(location: Location, model: type[BaseModel] = ExperimentConfig) -
             if part in outer.model_fields
             for inner in _models(outer.model_fields[str(part)].annotation)
         ]
-    return sorted({name for found in models for name in found.model_fields})
+    return models
 
 
-def field_choices(location: Location) -> str:
-    """Unused parts of a union's tags, in words, for a section that does not say which variant it is."""
-    return ", ".join(field_names(location))
+def _tags(location: Location) -> list[str]:
+    """What a section may say to be one of several kinds."""
+    sections = [model for model in _models_at(location) if issubclass(model, Section)]
+    return [choice[1] for section in sections if (choice := discriminator(section))]
 
 
 def _models(annotation: Any) -> list[type[BaseModel]]:
@@ -223,7 +237,7 @@ def _relative_to(config: ExperimentConfig, folder: Path) -> ExperimentConfig:
     if prompts.file is not None and not prompts.file.is_absolute():
         config = config.model_copy(update={"prompts": prompts.model_copy(update={"file": folder / prompts.file})})
     if config.model.startswith(("./", "../")):
-        config = config.model_copy(update={"model": str(folder / config.model)})
+        config = config.model_copy(update={"model": str(_normal(folder / config.model))})
     if config.tokenizer and config.tokenizer.startswith(("./", "../")):
         config = config.model_copy(update={"tokenizer": str(folder / config.tokenizer)})
     return config

@@ -9,7 +9,8 @@ from typing import Any
 
 PACKAGES = {
     "pytorch": (
-        "transformers", "torch", "accelerate", "tokenizers", "bitsandbytes", "torchao", "optimum-quanto", "hqq", "kernels",
+        "transformers", "torch", "accelerate", "tokenizers",
+        "bitsandbytes", "torchao", "optimum-quanto", "hqq", "kernels",
     ),
     "vllm": ("vllm", "torch", "transformers"),
     "tensorrt": ("tensorrt-llm", "tensorrt", "torch", "transformers"),

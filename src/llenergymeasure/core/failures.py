@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 
+from llenergymeasure.config.bindings import Target
 from llenergymeasure.config.lowering import Calls
 from llenergymeasure.errors import EnvironmentLacksError, LlemError, RequestError
 
@@ -38,10 +39,10 @@ def explain(error: BaseException, calls: Calls, model: str, doing: str) -> LlemE
     )
 
 
-def mentioned(message: str, origins: Mapping[object, str]) -> list[str]:
+def mentioned(message: str, origins: Mapping[Target, str]) -> list[str]:
     """The fields whose parameters the message names."""
     words = set(re.findall(r"[A-Za-z_][A-Za-z0-9_]{3,}", message))
-    return list(dict.fromkeys(path for target, path in origins.items() if getattr(target, "name", None) in words))
+    return list(dict.fromkeys(path for target, path in origins.items() if target.name in words))
 
 
 def first_line(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""Replicas of the model, in this process or in processes of their own: started together, gathered, never left behind."""
+"""Replicas of the model, in this process or in their own: started together, gathered, never left behind."""
 
 import contextlib
 import multiprocessing

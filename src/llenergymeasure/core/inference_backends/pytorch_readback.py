@@ -148,7 +148,7 @@ def read_back(backend: "PyTorchBackend", batch: Batch) -> Effective:
 def same(sent: Any, effective: Any) -> bool:
     """Equal as JSON, a single value and a list of it alike (transformers turns one end token into a list)."""
     if isinstance(sent, tuple | list) or isinstance(effective, tuple | list):
-        return _listed(sent) == _listed(effective)
+        return bool(_listed(sent) == _listed(effective))
     return bool(sent == effective)
 
 
@@ -188,7 +188,7 @@ def _generation(backend: "PyTorchBackend", batch: Batch) -> tuple[dict[str, Any]
 def _model_values(model: Any, calls: Calls) -> dict[str, Any]:
     parameters = list(itertools.chain(model.parameters(), model.buffers()))
     devices = Counter(str(parameter.device) for parameter in parameters)
-    quantization = getattr(model.config, "quantization_config", None)
+    quantization: Any = getattr(model.config, "quantization_config", None)
     return {
         "class": type(model).__name__,
         "dtype": str(model.dtype),
