@@ -112,7 +112,9 @@ def _related(field: BoundField, backend: str) -> set[Target]:
     """Parameters that change with the field by nature: those of the sections it is in, and of the fields inside it."""
     related: set[Target] = set()
     for other in fields_of(backend):
-        beside = other.keys[:-1] == field.keys[:-1] and other.name in field.binding.context
+        # A required field cannot be left out alone: the section goes, and with it what else the section requires.
+        together = field.info.is_required() and other.info.is_required()
+        beside = other.keys[:-1] == field.keys[:-1] and (other.name in field.binding.context or together)
         inside = field.keys[: len(other.keys)] == other.keys or other.keys[: len(field.keys)] == field.keys
         if (inside or beside) and other.path != field.path:
             related |= set(other.targets(backend))
