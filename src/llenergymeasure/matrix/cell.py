@@ -81,7 +81,8 @@ def _audit(argv: Sequence[str], name: str, checkout: Path) -> dict[str, Any]:
     if report is None:
         return _audit_row(Outcome.ERROR, f"{problem}: {last}" if last else problem)
     if done.returncode == 1:
-        return _audit_row(Outcome.FAILED, "found gaps; its report names them", report)
+        errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+        return _audit_row(Outcome.FAILED, one_line(f"{len(errors)} findings: {'; '.join(errors)}"), report)
     return _audit_row(Outcome.PASSED, "", report)
 
 

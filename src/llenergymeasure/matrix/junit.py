@@ -85,6 +85,8 @@ def _identity(element: Any) -> str:
     if not file:
         return f"{classname}::{name}" if classname else name
     module = file.removesuffix(".py").replace("/", ".").replace("\\", ".")
+    if not classname and name == module:  # the file itself, which could not be collected
+        return str(file)
     inside = classname.removeprefix(module).lstrip(".")
     return "::".join([file, *inside.split("."), name] if inside else [file, name])
 
@@ -129,4 +131,9 @@ def _seconds(text: str | None) -> float:
 
 
 def _reason(child: Any) -> str:
-    return one_line(child.get("message") or child.text or child.get("type") or "")
+    message = child.get("message") or ""
+    if message in ("", "collection failure"):
+        # The words that matter stand where pytest marks the error, else in the whole text.
+        marked = [line[1:] for line in (child.text or "").splitlines() if line.startswith("E ")]
+        message = " ".join([message, *(marked[-1:] or [child.text or child.get("type") or ""])])
+    return one_line(message)

@@ -65,7 +65,11 @@ def test_the_audits_are_asked_about_what_is_installed(suite: Path, checkout: Pat
         ("raise SystemExit('first\\nlast words')", "error", "last words"),
         ("print('{}'); raise SystemExit(3)", "error", "exit code 3"),
         ("import os; os.kill(os.getpid(), 6)", "crash", "SIGABRT"),
-        ("print('{\"a\": 1}'); raise SystemExit(1)", "failed", "found gaps"),
+        (
+            "print('{\"a\": 1}'); raise SystemExit('error: num_beams is lost')",
+            "failed",
+            "1 findings: error: num_beams is lost",
+        ),
     ],
 )
 def test_an_audit_is_green_only_with_its_report(

@@ -24,6 +24,11 @@ def suite(cases: str) -> str:
     [
         ("", Outcome.PASSED, ""),
         ('<failure message="assert 1 == 2">long text</failure>', Outcome.FAILED, "assert 1 == 2"),
+        (
+            '<error message="collection failure">t.py:1: in x\n    import y\nE   ModuleNotFoundError: y</error>',
+            Outcome.ERROR,
+            "collection failure ModuleNotFoundError: y",
+        ),
         ("<failure>only\n  text</failure>", Outcome.FAILED, "only text"),
         ('<error message="fixture broke"/>', Outcome.ERROR, "fixture broke"),
         ('<error message="teardown"/><failure message="call"/>', Outcome.ERROR, "teardown"),
@@ -47,6 +52,7 @@ def test_outcomes_are_kept_apart(tmp_path: Path, inside: str, outcome: Outcome, 
     [
         ('file="tests/a/test_m.py" classname="tests.a.test_m" name="test_x[1]"', "tests/a/test_m.py::test_x[1]"),
         ('file="tests/a/test_m.py" classname="tests.a.test_m.TestK" name="test_x"', "tests/a/test_m.py::TestK::test_x"),
+        ('file="tests/a/test_m.py" classname="" name="tests.a.test_m"', "tests/a/test_m.py"),
         ('classname="tests.a.test_m" name="test_x"', "tests.a.test_m::test_x"),
         ('classname="" name="tests.a.test_m"', "tests.a.test_m"),
     ],

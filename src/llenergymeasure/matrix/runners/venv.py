@@ -229,8 +229,8 @@ def _installer(python: Path) -> list[str]:
     if importlib.util.find_spec("pip") is not None:
         return [
             *(sys.executable, "-m", "pip", "--python", str(python)),
-            # Compiling all of torch and transformers takes as long as installing them; most of it is never imported.
-            *("install", "--no-compile", "--no-input", "--disable-pip-version-check", "--progress-bar", "off"),
+            # Compiled now, so that what Python says of a package's source does not become a warning of the first test.
+            *("install", "--compile", "--no-input", "--disable-pip-version-check", "--progress-bar", "off"),
         ]
     if uv := shutil.which("uv"):
         return [uv, "pip", "install", "--python", str(python)]
