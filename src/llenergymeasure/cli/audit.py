@@ -49,7 +49,7 @@ def coverage_command(
     from llenergymeasure.audit import report
     from llenergymeasure.audit.coverage import coverage, stale_entries
 
-    surfaces = _surfaces(backend, version, installed=installed)
+    surfaces = [_live(backend)] if installed else _surfaces(backend, version)
     results = [coverage(surface) for surface in surfaces]
     stale = stale_entries(surfaces) if version is None and not installed else []
     if output_format is Format.JSON:
@@ -102,7 +102,22 @@ def wiring_command(
     _conclude(problems, "mend the declaration, or the backend module")
 
 
-def _surfaces(backend: str | None, version: str | None, *, installed: bool) -> "list[Surface]":
+def _live(backend: str | None) -> "Surface":
+    """The live objects' own surface; where it and the source disagree, one of them was misread."""
+    from llenergymeasure.errors import FindingError
+    from llenergymeasure.surface import live, snapshots
+
+    name = backend or "pytorch"
+    found = live.from_installed(name)
+    if differences := live.compare(snapshots.installed(name), found):
+        raise FindingError(
+            f"{found.package} {found.version}: source and live objects disagree: {'; '.join(differences)}",
+            "mend the extraction: a surface that is wrong hides what is missing",
+        )
+    return found
+
+
+def _surfaces(backend: str | None, version: str | None, *, installed: bool = False) -> "list[Surface]":
     from llenergymeasure.surface import snapshots
 
     name = backend or "pytorch"

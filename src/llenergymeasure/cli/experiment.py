@@ -138,7 +138,8 @@ def _rows(result: "Result") -> list[tuple[str, str]]:
     rows = [
         (
             "requests",
-            f"{summary.requests} in {summary.window_s:.2f} s ({result.repeats} passes, {result.replicas} replicas)",
+            f"{summary.requests} in {summary.window_s:.2f} s ({_count(result.repeats, 'pass', 'passes')}, "
+            f"{_count(result.replicas, 'replica', 'replicas')})",
         ),
         ("tokens", f"{summary.input_tokens} in, {summary.output_tokens} out"),
         ("output throughput", _figure(summary.output_tokens_per_second, "tokens/s")),
@@ -153,6 +154,10 @@ def _rows(result: "Result") -> list[tuple[str, str]]:
         rows[6] = ("energy", f"no reading: {'; '.join(reasons)}")
         rows.pop(7)
     return rows
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"
 
 
 def _figure(value: float | None, unit: str) -> str:

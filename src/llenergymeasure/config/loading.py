@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import os
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -237,9 +238,9 @@ def _relative_to(config: ExperimentConfig, folder: Path) -> ExperimentConfig:
     if prompts.file is not None and not prompts.file.is_absolute():
         config = config.model_copy(update={"prompts": prompts.model_copy(update={"file": folder / prompts.file})})
     if config.model.startswith(("./", "../")):
-        config = config.model_copy(update={"model": str(_normal(folder / config.model))})
+        config = config.model_copy(update={"model": os.path.normpath(folder / config.model)})
     if config.tokenizer and config.tokenizer.startswith(("./", "../")):
-        config = config.model_copy(update={"tokenizer": str(folder / config.tokenizer)})
+        config = config.model_copy(update={"tokenizer": os.path.normpath(folder / config.tokenizer)})
     return config
 
 
