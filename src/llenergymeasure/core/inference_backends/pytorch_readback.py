@@ -1,9 +1,10 @@
 """What a loaded transformers model says it runs with, held against what was sent to it."""
 
+import contextlib
 import copy
 import itertools
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from llenergymeasure.config.bindings import Target
@@ -180,9 +181,25 @@ def _generation(backend: "PyTorchBackend", batch: Batch) -> tuple[dict[str, Any]
         )
         return input_ids
 
-    backend.model.generate(**batch.inputs, **backend.generation, custom_generate=look)
+    with _tokenizer_kept(backend.model, backend.generation.get("tokenizer")):
+        backend.model.generate(**batch.inputs, **backend.generation, custom_generate=look)
     generation = _jsonable(seen.pop("generation"))
     return generation, seen
+
+
+@contextlib.contextmanager
+def _tokenizer_kept(model: Any, tokenizer: Any) -> Iterator[None]:
+    """On the way to a `custom_generate` callable transformers loses the tokenizer, without which it refuses stop strings."""
+    name = "_extract_generation_mode_kwargs"
+    extract = getattr(model, name, None)
+    if tokenizer is None or extract is None:
+        yield
+        return
+    setattr(model, name, lambda *given, **named: {**extract(*given, **named), "tokenizer": tokenizer})
+    try:
+        yield
+    finally:
+        delattr(model, name)
 
 
 def _model_values(model: Any, calls: Calls) -> dict[str, Any]:
