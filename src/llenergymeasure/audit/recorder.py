@@ -67,7 +67,6 @@ class Recorder:
             "torch.cuda.device_count": lambda: lambda: 0,
             "torch.cuda.set_device": lambda: lambda _: None,
             "torch.set_num_threads": lambda: lambda _: None,
-            "transformers.utils.logging.disable_progress_bar": lambda: lambda: None,
             "transformers.StoppingCriteriaList": lambda: list,
         }
         if path in makers:

@@ -61,7 +61,7 @@ def wiring(surface: Surface, asked: str = "sent", accept: Acceptor | None = None
 def prove(field: BoundField, surface: Surface, asked: str, accept: Acceptor | None = None) -> Proof:
     """Climb as far as asked for, and stop where a proof fails."""
     targets = field.targets(surface.backend)
-    if (why := _absence(field, targets, surface)) is not None:
+    if (why := absence(field, surface)) is not None:
         return Proof(field.path, "", ABSENT, why)
     if why := check_declared(field, targets, surface):
         return Proof(field.path, "", FAILED, why)
@@ -75,8 +75,9 @@ def prove(field: BoundField, surface: Surface, asked: str, accept: Acceptor | No
     return Proof(field.path, "sent" if why else "accepted", PASSED, why)
 
 
-def _absence(field: BoundField, targets: tuple[Target, ...], surface: Surface) -> str | None:
+def absence(field: BoundField, surface: Surface) -> str | None:
     """Why a version cannot have the field at all, None where it can."""
+    targets = field.targets(surface.backend)
     if not targets:
         inside = [target for section in field.nested for target in _targets_in(section.entry_point, surface)]
         return None if inside or not field.nested else f"{surface.version} has none of its parameters"
@@ -141,7 +142,7 @@ def mutation_survivors(surface: Surface) -> list[str]:
     """Fields whose declaration can be taken away without the audit noticing: the proof of the proof. Must be empty."""
     survivors = []
     for field in fields_of(surface.backend):
-        if _absence(field, field.targets(surface.backend), surface) is not None:
+        if absence(field, surface) is not None:
             continue
         with unbound(field):
             if not check_sent(field, surface):

@@ -1,6 +1,7 @@
 """`llem run`, `show`, `schema` and `doctor`."""
 
 import json
+import os
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -37,6 +38,7 @@ def run(
 
     loaded = load_config(config)
     folder = prepare_folder(output or Path("results") / config.stem, overwrite=overwrite)
+    os.environ.setdefault("TQDM_DISABLE", "1")  # the backend's bars; the tool shows progress of its own
     from llenergymeasure.core.experiment import run_experiment
 
     with showing_progress(quiet=quiet or output_format is Format.JSON) as on_progress:

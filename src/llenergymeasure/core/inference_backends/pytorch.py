@@ -58,8 +58,6 @@ class PyTorchBackend:
 
     def load(self) -> None:
         call = self.calls
-        # The tool shows progress of its own, and a quiet run is quiet.
-        self.api.resolve("transformers.utils.logging.disable_progress_bar")()
         if self.device is not None:
             self.api.resolve("torch.cuda.set_device")(self.device)
         if MATMUL_PRECISION in call:
