@@ -189,7 +189,7 @@ def _generation(backend: "PyTorchBackend", batch: Batch) -> tuple[dict[str, Any]
 
 @contextlib.contextmanager
 def _tokenizer_kept(model: Any, tokenizer: Any) -> Iterator[None]:
-    """On the way to a `custom_generate` callable transformers loses the tokenizer, without which it refuses stop strings."""
+    """Transformers loses the tokenizer on the way to a `custom_generate` callable, and then refuses stop strings."""
     name = "_extract_generation_mode_kwargs"
     extract = getattr(model, name, None)
     if tokenizer is None or extract is None:
