@@ -44,6 +44,7 @@ def validate(data: Mapping[str, Any], origin: str, lines: Mapping[Location, int]
         raise _explain(error, data, origin, lines or {}) from None
 
 
+_DEEPEST = 40
 _START = "start from the README's first experiment, or write `llem schema` to a file for your editor"
 
 
@@ -74,7 +75,7 @@ def _parse(path: Path, text: str) -> tuple[Any, dict[Location, int]]:
         if path.suffix == ".toml":
             return tomllib.loads(text), {}
         if path.suffix == ".json":
-            return json.loads(text), {}
+            return json.loads(text, object_pairs_hook=lambda pairs: _each_once(pairs, path)), {}
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         lines: dict[Location, int] = {}
         if node is not None:
@@ -94,12 +95,29 @@ def _parse(path: Path, text: str) -> tuple[Any, dict[Location, int]]:
         raise RequestError(f"{path}: not valid TOML: {error}", "mend the file at that place") from None
 
 
+def _each_once(pairs: list[tuple[str, Any]], path: Path) -> dict[str, Any]:
+    """A JSON object; a key that stands twice is an error, since the last would be kept in silence."""
+    made: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in made:
+            raise RequestError(f"{path}: {key} stands twice in one object", "keep one of them")
+        made[key] = value
+    return made
+
+
 def _key_lines(node: yaml.Node, path: Location, lines: dict[Location, int], file: Path) -> None:
     """Where each key stands; a key that stands twice is an error, since YAML would keep the last in silence."""
+    if len(path) > _DEEPEST:
+        raise RequestError(
+            f"{file}:{node.start_mark.line + 1}: {spell(path[:3])}…: deeper than {_DEEPEST} levels",
+            "a configuration has a few; does an alias contain itself?",
+        )
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
-            here = (*path, key.value)
             line = key.start_mark.line + 1
+            if not isinstance(key, yaml.ScalarNode):
+                raise RequestError(f"{file}:{line}: a key is a name, this is a list or mapping", "give a field's name")
+            here = (*path, key.value)
             if here in lines:
                 raise RequestError(
                     f"{file}:{line}: {spell(here)} stands twice, first on line {lines[here]}", "keep one of them"
@@ -169,7 +187,9 @@ def _choice(problem: Mapping[str, Any], field: str, location: Location, context:
         given, choices = problem["input"], context["expected"].replace("'", "").replace(" or ", ", ").split(", ")
         cause = f"{field}: {given!r} is not one of {', '.join(choices)}"
     near = difflib.get_close_matches(str(given), choices, n=1)
-    return cause, f"did you mean {near[0]}?" if near else f"one of {', '.join(choices)}"
+    if near:
+        return cause, f"did you mean {near[0]}?"
+    return cause, "take one of them" if problem["type"] == "literal_error" else f"one of {', '.join(choices)}"
 
 
 def _known_beside(location: Location) -> str:
@@ -238,10 +258,16 @@ def _relative_to(config: ExperimentConfig, folder: Path) -> ExperimentConfig:
     if prompts.file is not None and not prompts.file.is_absolute():
         config = config.model_copy(update={"prompts": prompts.model_copy(update={"file": folder / prompts.file})})
     if config.model.startswith(("./", "../")):
-        config = config.model_copy(update={"model": os.path.normpath(folder / config.model)})
+        config = config.model_copy(update={"model": _beside(folder, config.model)})
     if config.tokenizer and config.tokenizer.startswith(("./", "../")):
-        config = config.model_copy(update={"tokenizer": os.path.normpath(folder / config.tokenizer)})
+        config = config.model_copy(update={"tokenizer": _beside(folder, config.tokenizer)})
     return config
+
+
+def _beside(folder: Path, name: str) -> str:
+    """A path from where the command runs, still to be told from a name on the hub."""
+    path = os.path.normpath(folder / name)
+    return path if path.startswith(("/", "..")) else f"./{path}"
 
 
 def _kind(data: Any) -> str:

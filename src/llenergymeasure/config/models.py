@@ -24,7 +24,7 @@ class Synthetic(Model):
     input_tokens: int | list[int] = Field()
     """Tokens of every prompt, or a list of lengths that is repeated until all prompts have one."""
 
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
     """Seed of the token choice, separate from the seed of the generation."""
 
     @model_validator(mode="after")
@@ -72,6 +72,8 @@ class Prompts(Model):
             raise ValueError(f"give exactly one of inline, file, synthetic; this gives {' and '.join(given) or 'none'}")
         if self.synthetic is not None and self.chat_template:
             raise ValueError("chat_template would be ignored: synthetic prompts are token ids without text")
+        if self.key != "prompt" and (self.file is None or self.file.suffix != ".jsonl"):
+            raise ValueError("key would be ignored: it acts only with a .jsonl file")
         return self
 
 
@@ -83,6 +85,12 @@ class InputLimit(Model):
 
     overflow: Literal["error", "truncate_left", "truncate_right"] = "error"
     """What happens to a longer prompt: refuse the run, or cut it on one side."""
+
+    @model_validator(mode="after")
+    def _limit_for_overflow(self) -> Self:
+        if self.overflow != "error" and self.max_tokens is None:
+            raise ValueError("overflow would be ignored: it acts only with max_tokens")
+        return self
 
 
 class OutputLimit(Model):
@@ -184,6 +192,17 @@ class ExperimentConfig(Model):
         if len(given) != 1:
             known = ", ".join(name for name in BACKENDS if name in type(self).model_fields)
             raise ValueError(f"give exactly one backend section ({known}); this gives {' and '.join(given) or 'none'}")
+        return self
+
+    @model_validator(mode="after")
+    def _one_minimum(self) -> Self:
+        own = getattr(self.section, "min_new_tokens", None)
+        if own is not None and self.output.min_tokens is not None:
+            raise ValueError(f"{self.backend}.min_new_tokens contradicts output.min_tokens: set only one of them")
+        if own is not None and own > self.output.max_tokens:
+            raise ValueError(
+                f"{self.backend}.min_new_tokens ({own}) is above output.max_tokens ({self.output.max_tokens})"
+            )
         return self
 
     @property

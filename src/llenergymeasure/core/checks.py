@@ -9,6 +9,7 @@ from typing import Any
 from llenergymeasure.config.bindings import OWN_PACKAGE, Target
 from llenergymeasure.config.lowering import Build, Calls, lower
 from llenergymeasure.config.models import ExperimentConfig
+from llenergymeasure.config.pytorch.entry_points import CALLED
 from llenergymeasure.core.session import texts
 from llenergymeasure.errors import RequestError
 from llenergymeasure.surface import renames, snapshots
@@ -57,7 +58,23 @@ def check_against(config: ExperimentConfig, surface: Surface) -> Calls:
     )
     for target, value, path in sent_parameters(calls):
         _check_parameter(target, value, path, surface)
+    _check_passthrough(config, calls)
     return calls
+
+
+def _check_passthrough(config: ExperimentConfig, calls: Calls) -> None:
+    """What is passed through must reach a call, and must not take a field's place."""
+    fields = lower(config.model_copy(update={"passthrough": {}})).origins
+    for target, path in calls.origins.items():
+        if not path.startswith("passthrough."):
+            continue
+        if target in fields:
+            raise RequestError(f"{path}: contradicts {fields[target]}, which sets the same parameter", f"remove {path}")
+        if target.entry_point not in CALLED:
+            raise RequestError(
+                f"{path}: would be ignored: this tool makes no call of its own to {target.entry_point}",
+                f"passthrough reaches {', '.join(CALLED)}",
+            )
 
 
 def sent_parameters(calls: Calls) -> list[tuple[Target, Any, str]]:
