@@ -36,7 +36,7 @@ def _memory_bytes() -> int | None:
 
 
 def _gpus() -> tuple[tuple[str, ...], str | None]:
-    import pynvml  # noqa: PLC0415 - looks for the driver's library
+    import pynvml
 
     try:
         pynvml.nvmlInit()
