@@ -24,8 +24,6 @@ app.add_typer(audit.app, name="audit")
 app.add_typer(matrix.app, name="matrix")
 app.add_typer(docs.app, name="docs")
 
-INTERRUPTED = 130
-
 
 def main() -> None:
     """The console entry point; a user's mistake is two lines on stderr and an exit code, never a traceback."""
@@ -34,9 +32,6 @@ def main() -> None:
     except LlemError as error:
         print_error(error)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted; nothing was written\n")
-        sys.exit(INTERRUPTED)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 Config = Annotated[Path, typer.Argument(help="configuration: .yaml, .toml or .json", show_default=False)]
 
 
+INTERRUPTED = 130
+
+
 class Format(StrEnum):
     """How a command prints what it found."""
 
@@ -41,8 +44,12 @@ def run(
     os.environ.setdefault("TQDM_DISABLE", "1")  # the backend's bars; the tool shows progress of its own
     from llenergymeasure.core.experiment import run_experiment
 
-    with showing_progress(quiet=quiet or output_format is Format.JSON) as on_progress:
-        result = run_experiment(loaded, on_progress)
+    try:
+        with showing_progress(quiet=quiet or output_format is Format.JSON) as on_progress:
+            result = run_experiment(loaded, on_progress)
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted before anything was measured; nothing was written\n")
+        raise typer.Exit(INTERRUPTED) from None
     path = write_result(result, folder)
     if output_format is Format.JSON:
         sys.stdout.write(json.dumps(result.summary.model_dump(), indent=1) + "\n")
@@ -50,7 +57,7 @@ def run(
         _print_summary(result, path)
     if result.status == "interrupted":
         sys.stderr.write(f"interrupted; what was finished is in {path}\n")
-        raise typer.Exit(130)
+        raise typer.Exit(INTERRUPTED)
 
 
 def show(

@@ -74,6 +74,8 @@ def _device(named: str | int) -> str:
 
 def _check_quantization(model: Any, sent: Build, api: Api) -> str | None:
     config = getattr(model.config, "quantization_config", None)
+    if isinstance(config, Mapping):  # HQQ in 4.57 writes a dict there; its quantizer keeps the object
+        config = model.hf_quantizer.quantization_config
     if config is None:
         return "no quantization"
     wanted = api.resolve(sent.entry_point).__name__
