@@ -77,6 +77,12 @@ class Prompts(Model):
         return self
 
 
+def _short_forms(schema: dict[str, Any]) -> None:
+    """An editor, too, must take a list of prompts or a file's name for the whole section."""
+    section = {"$ref": schema.pop("$ref")}
+    schema["anyOf"] = [section, {"type": "array", "items": {"type": "string"}, "minItems": 1}, {"type": "string"}]
+
+
 class InputLimit(Model):
     """The limit on input tokens, which means the same on every backend: the tool counts and cuts, not the backend."""
 
@@ -157,7 +163,7 @@ class ExperimentConfig(Model):
     tokenizer_revision: str | None = binds(f"{TOKENIZER}:revision", sample="side")
     """Branch, tag or commit of the tokenizer's repository, where it is not the model's."""
 
-    prompts: Prompts
+    prompts: Prompts = Field(json_schema_extra=_short_forms)
     """The workload."""
 
     input: InputLimit = InputLimit()
