@@ -68,7 +68,7 @@ def lint(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     """Mypy, strict."""
     _tell(session, "this project and mypy into .nox (120 MB)", "1 minute")
-    session.install("-e", ".", "mypy>=1.15", "types-PyYAML", "types-jsonschema")
+    session.install("-e", ".", "mypy>=1.15", "pytest>=8.3", "types-PyYAML", "types-jsonschema")
     session.run("mypy")
 
 
