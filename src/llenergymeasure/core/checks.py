@@ -154,7 +154,8 @@ def _where_else(target: Target, surface: Surface) -> str:
         renames.old_name(surface.backend, target.entry_point, target.name),
     ):
         if other in names:
-            return f"in this version it is called {other}"
+            called = f"in this version it is called {other}"
+            return f"{called}; versions that have {target.name}: {', '.join(having)}" if having else called
     parts = []
     if having:
         parts.append(f"versions that have it: {', '.join(having)}")
