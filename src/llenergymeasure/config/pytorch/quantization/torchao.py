@@ -225,7 +225,7 @@ class Float8MatmulConfig(Section):
     emulate: bool | None = binds(effect="Products are computed in float32: slow.")
     """Whether products are only imitated, in float32."""
 
-    use_fast_accum: bool | None = binds(sample=False, effect="Faster products, less exact sums.")
+    use_fast_accum: bool | None = binds(sample=True, effect="Faster products, less exact sums.")
     """Whether sums are kept in fewer bits."""
 
     pad_inner_dim: bool | None = binds(effect="Odd sizes can run at all, at the cost of the padding.")
