@@ -63,6 +63,7 @@ class PyTorchBackend:
         if MATMUL_PRECISION in call:
             self.api.resolve(MATMUL_PRECISION)(**call[MATMUL_PRECISION])
         self.tokenizer = self._call(TOKENIZER)
+        self.tokenizer.padding_side = "left"  # token healing pads anew, inside generate
         if getattr(self.tokenizer, "pad_token", None) is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
         self.model = self._call(FROM_PRETRAINED)
