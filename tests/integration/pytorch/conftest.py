@@ -34,6 +34,18 @@ def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_tiny_llama(tmp_path_factory.mktemp("tiny-llama"))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _tiny_models_are_quick(tiny_llama: Path) -> None:
+    """A tiny model's kernels gain nothing from threads, and collecting it need not look at all of torch each time."""
+    import gc
+
+    import torch
+
+    torch.set_num_threads(1)
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture
 def load(tiny_llama: Path) -> Iterator[Callable[..., Any]]:
     """Load the tiny model with a `pytorch:` section, through lowering and the real backend; closed afterwards."""

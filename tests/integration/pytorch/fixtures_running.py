@@ -1,4 +1,4 @@
-"""What the tests of running models share: opening a configuration through the tool, and watching what a model is called with."""
+"""What tests of running models share: opening a config through the tool, and watching what a model is called with."""
 
 import contextlib
 import copy
@@ -16,7 +16,12 @@ from llenergymeasure.core.batching import BatchOutput, Prompt
 from llenergymeasure.core.session import Opened, Session, Share
 
 TEXT = "The energy of a token"
-MIXED = ("A", "The energy of a token is the power", "Die Energie", "many prompts, one read of the weights, and a long line")
+MIXED = (
+    "A few",
+    "The energy of a token is the power",
+    "Die Energie",
+    "many prompts, one read of the weights, and a long line",
+)
 
 
 def require_parameter(*targets: tuple[str, str]) -> None:

@@ -47,16 +47,14 @@ def assistant(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def known() -> dict[str, Any]:
-    """What the tests of this file share, because many fields differ in `generate` alone: loaded models, and read values."""
+    """Loaded models and values read from them, which many of the fields share."""
     return {}
 
 
 # transformers 5 itself hands a deprecated combination to the draft model's generate.
 @pytest.mark.filterwarnings("ignore:Passing `generation_config` together with:FutureWarning")
 @pytest.mark.parametrize("field", list(generation_fields()))
-def test_decoding_gets_the_value(
-    tiny_llama: Path, assistant: Path, known: dict[str, Any], field: BoundField
-) -> None:
+def test_decoding_gets_the_value(tiny_llama: Path, assistant: Path, known: dict[str, Any], field: BoundField) -> None:
     if field.path in NEEDS_A_MODEL:
         pytest.skip(f"needs {NEEDS_A_MODEL[field.path]}")
     require_parameter(*((target.entry_point, target.name) for target in field.targets("pytorch")))
@@ -110,4 +108,3 @@ def value_at(data: Mapping[str, Any], keys: tuple[str, ...]) -> Any:
     for key in keys:
         place = place[key]
     return place
-
