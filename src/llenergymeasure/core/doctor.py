@@ -50,12 +50,14 @@ def _meters() -> list[Finding]:
         gpus = list(getattr(meters.gpu, "gpus", ()))
     findings = []
     for family in ("gpu", "cpu"):
-        reasons = [
-            reason for name, reason in missing.items() if name == family or (family == "gpu") == name.startswith("GPU-")
-        ]
+        reasons = [reason for name, reason in missing.items() if _is_gpu(name) == (family == "gpu")]
         detail = "; ".join(dict.fromkeys(reasons)) or (f"{len(gpus)} boards" if family == "gpu" else "RAPL")
         findings.append(Finding(f"{family} energy meter", ok=not reasons, detail=detail))
     return findings
+
+
+def _is_gpu(name: str) -> bool:
+    return name == "gpu" or name.startswith("GPU-")
 
 
 def _runner(program: str) -> Finding:

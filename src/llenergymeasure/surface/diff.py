@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from io import StringIO
 from typing import Any
 
 from llenergymeasure.surface.model import UNKNOWN, Parameter, Surface
@@ -178,19 +177,23 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
 
 
-def format_table(result: Diff, fields: Fields, width: int | None = None) -> str:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+def format_table(result: Diff, fields: Fields) -> str:
+    """Plain columns below each entry point's name: names stay whole, to be searched and copied."""
+    lines = [f"{result.backend}: {result.old} to {result.new}: {summary(result)}"]
+    rows = [(c.kind, c.name, _arrow(c.old, c.new), touched(c, fields)) for c in result.changes]
+    widths = [max((len(row[place]) for row in rows), default=0) for place in range(3)]
+    entry_point = ""
+    for change, row in zip(result.changes, rows, strict=True):
+        if change.entry_point != entry_point:
+            entry_point = change.entry_point
+            lines += ["", entry_point]
+        columns = [text.ljust(width) for text, width in zip(row, widths, strict=False)]
+        lines.append("  ".join(["", *columns, row[3]]).rstrip())
+    return "\n".join(lines) + "\n"
 
-    table = Table(title=f"{result.backend}: {result.old} to {result.new}", caption=summary(result))
-    for head in _HEADS:
-        table.add_column(head, overflow="fold")
-    for row in _rows(result, fields):
-        table.add_row(*(Text(text) for text in row))
-    buffer = StringIO()
-    Console(file=buffer, width=width).print(table)
-    return buffer.getvalue()
+
+def _arrow(old: str, new: str) -> str:
+    return f"{old} → {new}" if old and new else old or new
 
 
 def summary(result: Diff) -> str:

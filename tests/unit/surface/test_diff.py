@@ -127,7 +127,7 @@ def test_formats_name_the_field() -> None:
             "field": "pytorch.section.a",
         }
     ]
-    table = format_table(FOUND, FIELDS, width=120)
+    table = format_table(FOUND, FIELDS)
     assert "pytorch.section.a" in table
     assert "1 type" in table
 
