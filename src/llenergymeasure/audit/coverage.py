@@ -3,9 +3,10 @@
 from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal, get_args, get_origin
 
 from llenergymeasure.audit import ledger
-from llenergymeasure.config.bindings import OWN_PACKAGE, BoundField, walk
+from llenergymeasure.config.bindings import OWN_PACKAGE, BoundField, alternatives, walk
 from llenergymeasure.config.models import ExperimentConfig
 from llenergymeasure.surface.model import Surface
 
@@ -62,9 +63,26 @@ def coverage(surface: Surface) -> Coverage:
         entry = book.find(entry_point, parameter.name)
         if row.kind == FIELD and entry is not None and parameter.name in entry.names:
             problems.append(f"{entry_point}:{parameter.name} is a field ({row.detail}) and in the ledger, too")
+    problems += missing_choices(surface)
     present = {(row.entry_point, row.name) for row in rows}
     typed = {path for key, paths in bound.items() if key in present or key[0].startswith(OWN_PACKAGE) for path in paths}
     return Coverage(surface.backend, surface.version, tuple(rows), tuple(problems), len(typed))
+
+
+def missing_choices(surface: Surface) -> list[str]:
+    """Choices that the version gained and a field cannot express; a coverage gap inside a covered parameter."""
+    found = []
+    for field in fields_of(surface.backend):
+        kinds = alternatives(field.info.annotation)
+        offered = {item for kind in kinds if get_origin(kind) is Literal for item in get_args(kind)}
+        if not offered or str in kinds or field.binding.convert:
+            continue
+        for target in field.targets(surface.backend):
+            parameter = surface.find(target.entry_point, target.name)
+            named = [choice for choice in parameter.choices if isinstance(choice, str)] if parameter else []
+            if lacking := [item for item in named if item not in offered and item not in field.binding.unoffered]:
+                found.append(f"{field.path} cannot express {', '.join(lacking)}, which {target} takes")
+    return found
 
 
 def stale_entries(surfaces: list[Surface]) -> list[str]:

@@ -1,14 +1,13 @@
 """A configuration that sets one field to a value that is no backend's default, and whatever that value needs."""
 
 import copy
-import types
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import ValidationError
 
-from llenergymeasure.config.bindings import BoundField, Section, discriminator, walk
+from llenergymeasure.config.bindings import BoundField, Section, alternatives, discriminator, walk
 from llenergymeasure.config.models import ExperimentConfig
 from llenergymeasure.surface.model import Surface
 
@@ -177,12 +176,6 @@ def _values(field: BoundField) -> Iterator[Any]:
 def _plain(kind: Any) -> Iterator[Any]:
     for option in alternatives(kind):
         yield {int: 3, float: 0.25, str: "sample", bool: True}.get(option, "sample")
-
-
-def alternatives(annotation: Any) -> list[Any]:
-    if get_origin(annotation) in (Union, types.UnionType):
-        return [kind for kind in get_args(annotation) if kind is not type(None)]
-    return [annotation]
 
 
 def _equal(value: Any, default: Any) -> bool:

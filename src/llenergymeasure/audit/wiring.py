@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from llenergymeasure.audit.coverage import fields_of
-from llenergymeasure.audit.samples import alternatives, sample_value
+from llenergymeasure.audit.samples import sample_value
 from llenergymeasure.audit.sent import check_sent, unbound
-from llenergymeasure.config.bindings import OWN_PACKAGE, BoundField, Target
+from llenergymeasure.config.bindings import OWN_PACKAGE, BoundField, Target, alternatives
 from llenergymeasure.surface.model import IGNORED, Parameter, Surface
 
 RUNGS = ("declared", "sent", "accepted", "effective", "observed")

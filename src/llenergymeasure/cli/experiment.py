@@ -147,8 +147,10 @@ def _rows(result: "Result") -> list[tuple[str, str]]:
     rows = [
         (
             "requests",
-            f"{summary.requests} in {summary.window_s:.2f} s ({_count(result.repeats, 'pass', 'passes')}, "
-            f"{_count(result.replicas, 'replica', 'replicas')})",
+            (
+                f"{summary.requests} in {summary.window_s:.2f} s ({_count(result.repeats, 'pass', 'passes')}, "
+                f"{_count(result.replicas, 'replica', 'replicas')})"
+            ),
         ),
         ("tokens", f"{summary.input_tokens} in, {summary.output_tokens} out"),
         ("output throughput", _figure(summary.output_tokens_per_second, "tokens/s")),

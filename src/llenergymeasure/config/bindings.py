@@ -6,8 +6,8 @@ of it, and which other fields it needs to act; its one-sentence description is t
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import Any, ClassVar, Literal, Self, get_args
+from types import MappingProxyType, UnionType
+from typing import Any, ClassVar, Literal, Self, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.fields import FieldInfo
@@ -135,6 +135,7 @@ class Binding:
         excludes: conditions on siblings, each of which contradicts the field.
         sample: a valid value that is no backend's default, for the proofs; None derives one from the type.
         context: sibling fields that a sample needs to be valid at all.
+        unoffered: choices of the parameter that the field leaves out on purpose, each with its reason.
     """
 
     targets: tuple[Target, ...] = ()
@@ -144,6 +145,7 @@ class Binding:
     excludes: tuple[Need, ...] = ()
     sample: Any = None
     context: Mapping[str, Any] = field(default_factory=dict)
+    unoffered: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -165,6 +167,7 @@ def binds(
     excludes: Need | tuple[Need, ...] = (),
     sample: Any = None,
     context: Mapping[str, Any] | None = None,
+    unoffered: Mapping[str, str] | None = None,
     default: Any = None,
     **bounds: Any,
 ) -> Any:
@@ -181,6 +184,7 @@ def binds(
         excludes=(excludes,) if isinstance(excludes, Need) else excludes,
         sample=sample,
         context=dict(context or {}),
+        unoffered=dict(unoffered or {}),
     )
     return Field(default=default, json_schema_extra=Declared(binding), **bounds)
 
@@ -225,6 +229,13 @@ def binding_of(info: FieldInfo) -> Binding | None:
     """A field's declaration, None where it has none (a discriminator, the tool's own settings)."""
     extra = info.json_schema_extra
     return extra.binding if isinstance(extra, Declared) else None
+
+
+def alternatives(annotation: Any) -> list[Any]:
+    """The kinds of value that an annotation allows beside None."""
+    if get_origin(annotation) in (Union, UnionType):
+        return [kind for kind in get_args(annotation) if kind is not type(None)]
+    return [annotation]
 
 
 def section_types(annotation: Any) -> Iterator[type[Section]]:

@@ -176,6 +176,11 @@ def _by_pass(outputs: Sequence[BatchOutput]) -> list[list[BatchOutput]]:
     return passes
 
 
+def _finished(passes: Sequence[Sequence[BatchOutput]], requests: int) -> int:
+    """Passes in which every prompt was answered."""
+    return sum(sum(len(output.prompts) for output in outputs) == requests for outputs in passes)
+
+
 def _records(passes: Sequence[Sequence[BatchOutput]]) -> list[RequestRecord]:
     ordered = sorted(
         ((output.end_s, repeat, output) for repeat, outputs in enumerate(passes) for output in outputs),
@@ -240,7 +245,7 @@ def _result(
         replicas=len(opened),
         load_s=max(replica.load_s for replica in opened),
         warmup_s=measured.warmup_s,
-        repeats=len(measured.passes) if measured.complete else max(0, len(measured.passes) - 1),
+        repeats=_finished(measured.passes, sum(replica.requests for replica in opened)),
         environment=describe_environment(config.backend),
         requests=[
             results.RequestResult.model_validate(

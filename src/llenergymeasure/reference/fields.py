@@ -1,4 +1,4 @@
-"""What the reference says of each field, from its declaration, the surfaces of all pinned versions, and recorded proofs."""
+"""What the reference says of each field: from its declaration, the pinned versions' surfaces, and recorded proofs."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -8,9 +8,8 @@ from typing import Any, Literal, get_args, get_origin
 from annotated_types import Ge, Gt, Le, Lt
 
 from llenergymeasure.audit.coverage import fields_of
-from llenergymeasure.audit.samples import alternatives
 from llenergymeasure.audit.wiring import absence
-from llenergymeasure.config.bindings import OWN_PACKAGE, BoundField, discriminator
+from llenergymeasure.config.bindings import OWN_PACKAGE, BoundField, alternatives, discriminator
 from llenergymeasure.surface import snapshots
 from llenergymeasure.surface.model import UNKNOWN, Surface
 
@@ -95,7 +94,9 @@ def _kind(kind: Any) -> str:
         return "mapping"
     if get_origin(kind) is not None:
         return " or ".join(_kind(item) for item in get_args(kind))
-    return {int: "integer", float: "number", str: "text", bool: "true or false"}.get(kind, getattr(kind, "__name__", str(kind)))
+    return {int: "integer", float: "number", str: "text", bool: "true or false"}.get(
+        kind, getattr(kind, "__name__", str(kind))
+    )
 
 
 def _defaults(field: BoundField, surfaces: Sequence[Surface]) -> str:

@@ -47,7 +47,9 @@ def backend_page(backend: str, matrix: Matrix) -> str:
 
 def configuration_page() -> str:
     """The parts of a configuration that are no backend's parameters."""
-    return _render("model.md.j2", title="Configuration", intro=_CONFIGURATION, tables=list(_tables(ExperimentConfig, "")))
+    return _render(
+        "model.md.j2", title="Configuration", intro=_CONFIGURATION, tables=list(_tables(ExperimentConfig, ""))
+    )
 
 
 def result_page() -> str:
@@ -88,11 +90,20 @@ def _tables(model: type[BaseModel], path: str) -> Iterator[tuple[str, str, list[
 def _default(value: Any) -> str:
     if isinstance(value, BaseModel):
         return "its defaults"
-    return {None: "null", True: "true", False: "false"}.get(value, repr(value)) if isinstance(value, bool | None) else repr(value)
+    return (
+        {None: "null", True: "true", False: "false"}.get(value, repr(value))
+        if isinstance(value, bool | None)
+        else repr(value)
+    )
 
 
 def _type(annotation: Any) -> str:
-    return str(getattr(annotation, "__name__", annotation)).replace("typing.", "").replace("llenergymeasure.config.", "").replace("pathlib.", "")
+    return (
+        str(getattr(annotation, "__name__", annotation))
+        .replace("typing.", "")
+        .replace("llenergymeasure.config.", "")
+        .replace("pathlib.", "")
+    )
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:
@@ -119,4 +130,3 @@ def _render(template: str, **values: Any) -> str:
 def cell(text: str) -> str:
     """Text inside a table cell: no bar, no line break."""
     return text.replace("|", "\\|").replace("\n", " ")
-

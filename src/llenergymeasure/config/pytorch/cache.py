@@ -15,7 +15,7 @@ class CacheConfig(Section):
     entry_point = "transformers.QuantizedCache"
     form = "mapping"
 
-    backend: Literal["quanto", "hqq"] | None = binds(sample="hqq")
+    backend: Literal["quanto", "hqq", "fp8"] | None = binds(sample="hqq")
     """Library that quantizes the cache."""
 
     nbits: Literal[1, 2, 3, 4, 8] | None = binds(sample=2, effect="Fewer bits shrink the cache and add work per step.")
@@ -54,6 +54,8 @@ class Cache(Section):
             "quantized",
             "hybrid",
             "hybrid_chunked",
+            "offloaded_hybrid",
+            "offloaded_hybrid_chunked",
             "sliding_window",
             "dynamic_full",
         ]
@@ -61,6 +63,7 @@ class Cache(Section):
     ) = binds(
         sample="static",
         excludes=equals("use_cache", value=False),
+        unoffered={"paged": "generate would switch to continuous batching; set continuous_batching instead"},
         effect="static allocates once and lets generate compile the step; offloaded saves GPU memory for transfers; "
         "quantized saves memory for work.",
     )
