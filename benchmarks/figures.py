@@ -1,6 +1,6 @@
 """Print the figures that the project promises: start-up, audits, extraction. Nothing is asserted.
 
-    python benchmarks/figures.py [--wheel transformers-….whl]
+python benchmarks/figures.py [--wheel transformers-….whl]
 """
 
 import argparse
@@ -27,7 +27,8 @@ def whole_process(*command: str) -> tuple[float, float]:
 def imported(code: str) -> str:
     """Which heavy packages a program ends up with."""
     program = f"{code}\nimport sys; print([name for name in {HEAVY!r} if name in sys.modules])"
-    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.splitlines()[-1]
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()[-1]
 
 
 def main() -> None:

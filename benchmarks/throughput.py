@@ -1,4 +1,4 @@
-"""Print the throughput of generation through the tool against a plain loop over the same `generate` calls, in one process.
+"""Print generation's throughput through the tool against a plain loop over the same calls, in one process.
 
     python benchmarks/throughput.py MODEL_FOLDER [--gguf FILE] [--tokens N] [--batch N] [--pairs N]
 
