@@ -9,27 +9,10 @@ ASSISTED = is_set("assistant_model")
 LOOKUP = is_set("prompt_lookup_num_tokens")
 
 
-class Speculation(Section):
+class Drafting(Section):
+    """Options that transformers reads from the draft model's own generation config, not from that of the call."""
+
     entry_point = GENERATION_CONFIG
-
-    prompt_lookup_num_tokens: int | None = binds(
-        ge=1,
-        sample=3,
-        excludes=(is_set("assistant_model"), above("num_beams", 1)),
-        effect="Saves steps where the output repeats the prompt; wasted work where it does not.",
-    )
-    """Draft tokens copied from a matching place in the prompt."""
-
-    max_matching_ngram_size: int | None = binds(ge=1, sample=3, needs=LOOKUP, context={"prompt_lookup_num_tokens": 3})
-    """Longest n-gram that is looked up in the prompt."""
-
-    assistant_model: str | None = binds(
-        f"{GENERATE}:assistant_model",
-        convert="assistant",
-        sample="assistant",
-        effect="Saves latency at small batches when drafts are accepted; costs energy at large ones.",
-    )
-    """Model folder or repository of the draft model."""
 
     num_assistant_tokens: int | None = binds(
         ge=1,
@@ -54,16 +37,39 @@ class Speculation(Section):
     )
     """Confidence below which the draft model stops proposing."""
 
-    assistant_early_exit: int | None = binds(
-        ge=1, sample=1, effect="Drafts with the model's own first layers: no second model in memory."
-    )
-    """Layer after which the model drafts for itself."""
-
     assistant_lookbehind: int | None = binds(ge=1, sample=4, needs=ASSISTED, context={"assistant_model": "assistant"})
     """Draft tokens that are re-encoded where the two tokenizers differ."""
 
     target_lookbehind: int | None = binds(ge=1, sample=4, needs=ASSISTED, context={"assistant_model": "assistant"})
     """Target tokens that are re-encoded where the two tokenizers differ."""
+
+
+class Speculation(Drafting):
+    entry_point = GENERATION_CONFIG
+
+    prompt_lookup_num_tokens: int | None = binds(
+        ge=1,
+        sample=3,
+        excludes=(is_set("assistant_model"), above("num_beams", 1)),
+        effect="Saves steps where the output repeats the prompt; wasted work where it does not.",
+    )
+    """Draft tokens copied from a matching place in the prompt."""
+
+    max_matching_ngram_size: int | None = binds(ge=1, sample=3, needs=LOOKUP, context={"prompt_lookup_num_tokens": 3})
+    """Longest n-gram that is looked up in the prompt."""
+
+    assistant_model: str | None = binds(
+        f"{GENERATE}:assistant_model",
+        convert="assistant",
+        sample="assistant",
+        effect="Saves latency at small batches when drafts are accepted; costs energy at large ones.",
+    )
+    """Model folder or repository of the draft model."""
+
+    assistant_early_exit: int | None = binds(
+        ge=1, sample=1, effect="Drafts with the model's own first layers: no second model in memory."
+    )
+    """Layer after which the model drafts for itself."""
 
     assistant_ensemble_weight: float | None = binds(
         gt=0,

@@ -21,6 +21,7 @@ from llenergymeasure.config.pytorch.entry_points import (
     TOKENIZER,
     TORCH_COMPILE,
 )
+from llenergymeasure.config.pytorch.speculation import Drafting
 from llenergymeasure.core.api import Api, materialise
 from llenergymeasure.core.batching import Batch, BatchOutput, Prompt
 from llenergymeasure.core.inference_backends import pytorch_readback
@@ -92,7 +93,18 @@ class PyTorchBackend:
         }
         if "stop_strings" in arguments or "token_healing" in arguments:
             arguments["tokenizer"] = self.tokenizer
+        if "assistant_model" in arguments and self._vocabularies_differ(arguments["assistant_model"]):
+            source = self.calls[GENERATE]["assistant_model"].source
+            arguments["tokenizer"] = self.tokenizer
+            arguments["assistant_tokenizer"] = self.api.resolve(TOKENIZER)(pretrained_model_name_or_path=source)
+        drafting = {name: value for name, value in arguments.items() if name in Drafting.model_fields}
+        if drafting:
+            arguments.get("assistant_model", self.model).generation_config.update(**drafting)
         return arguments
+
+    def _vocabularies_differ(self, assistant: Any) -> bool:
+        sizes = {getattr(model.config.get_text_config(), "vocab_size", None) for model in (assistant, self.model)}
+        return len(sizes) > 1
 
     def _assistant(self, loaded: Loaded) -> Any:
         assistant = self.api.resolve(FROM_PRETRAINED)(

@@ -15,6 +15,7 @@ from llenergymeasure.config.pytorch.entry_points import (
     GENERATION_CONFIG,
     TORCH_COMPILE,
 )
+from llenergymeasure.config.pytorch.speculation import Drafting
 from llenergymeasure.core.api import Api
 from llenergymeasure.core.batching import Batch
 from llenergymeasure.core.inference_backends.base import Difference, Effective
@@ -185,8 +186,18 @@ def _generation(backend: "PyTorchBackend", batch: Batch) -> tuple[dict[str, Any]
 
     with _tokenizer_kept(backend.model, backend.generation.get("tokenizer")):
         backend.model.generate(**batch.inputs, **backend.generation, custom_generate=look)
-    generation = _jsonable(seen.pop("generation"))
+    generation = {**_jsonable(seen.pop("generation")), **_drafting(backend)}
     return generation, seen
+
+
+def _drafting(backend: "PyTorchBackend") -> dict[str, Any]:
+    """What the draft model's own generation config says, where one drafts."""
+    drafts = backend.generation.keys() & {"assistant_model", "assistant_early_exit"}
+    if not drafts:
+        return {}
+    own = backend.generation.get("assistant_model", backend.model).generation_config
+    values = {name: getattr(own, name, None) for name in Drafting.model_fields}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 @contextlib.contextmanager
