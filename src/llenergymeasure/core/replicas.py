@@ -125,6 +125,7 @@ class ProcessReplicas:
         self._outputs: list[BatchOutput] = []
         self._processes: list[Any] = []
         self._pipes: list[Connection] = []
+        self._owing: set[int] = set()  # places of the replicas that have a command and no answer yet
         for share in shares:
             ours, theirs = context.Pipe()
             process = context.Process(
@@ -164,11 +165,12 @@ class ProcessReplicas:
         """Let every replica end the batch it is in, and take the answers that are still under way."""
         self._stop.set()
         until = time.monotonic() + STOP_WITHIN_S
-        for pipe in self._pipes:
+        for pipe in [self._pipes[place] for place in sorted(self._owing)]:
             with contextlib.suppress(EOFError, OSError):
                 while pipe.poll(max(0.0, until - time.monotonic())):
                     if pipe.recv()[0] != "tick":
                         break
+        self._owing.clear()
 
     def close(self) -> None:
         for pipe in self._pipes:
@@ -184,30 +186,32 @@ class ProcessReplicas:
 
     def _all(self, command: str, tick: Tick) -> list[Any]:
         """Send a command to every replica and gather their answers; ticks are passed on as they come."""
-        for share, pipe, process in zip(self._shares, self._pipes, self._processes, strict=True):
+        for place, pipe in enumerate(self._pipes):
             try:
                 pipe.send(command)
             except OSError:
-                raise self._death(share, process) from None
+                raise self._death(place) from None
+            self._owing.add(place)
         answers: dict[int, Any] = {}
         while len(answers) < len(self._pipes):
             waiting = [pipe for place, pipe in enumerate(self._pipes) if place not in answers]
             for ready in wait(waiting):
                 place = self._pipes.index(ready)  # type: ignore[arg-type]
-                share = self._shares[place]
                 try:
                     kind, answer = self._pipes[place].recv()
                 except (EOFError, ConnectionResetError):
-                    raise self._death(share, self._processes[place]) from None
+                    raise self._death(place) from None
                 if kind == "tick":
-                    tick(answer if share.rank == 0 else 0)
-                elif kind == "error":
+                    tick(answer if self._shares[place].rank == 0 else 0)
+                    continue
+                self._owing.discard(place)
+                if kind == "error":
                     raise answer
-                else:
-                    answers[place] = answer
+                answers[place] = answer
         return [answers[place] for place in range(len(self._pipes))]
 
-    def _death(self, share: Share, process: Any) -> EnvironmentLacksError:
+    def _death(self, place: int) -> EnvironmentLacksError:
+        share, process = self._shares[place], self._processes[place]
         process.join(2.0)
         code = process.exitcode
         how = f"exit code {code}"
