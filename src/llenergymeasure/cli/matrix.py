@@ -48,14 +48,14 @@ def merge_command(
     """Merge records into the compatibility page; exit code 1 if a cell is red or missing."""
     from llenergymeasure.matrix.merge import merge, read_folder
     from llenergymeasure.matrix.page import markdown
-    from llenergymeasure.matrix.records import write_text
+    from llenergymeasure.matrix.records import in_words, write_text
     from llenergymeasure.matrix.spec import load
 
     matrix = merge(read_folder(records), load(spec))
     write_text(markdown(matrix), output)
     typer.echo(f"{output}: {len(matrix.cells)} cells, {len(matrix.fields)} fields")
     for view in matrix.red:
-        reason = view.record.reason if view.record else f"no record in {records}"
+        reason = in_words(view.record) if view.record else f"no record in {records}"
         typer.echo(f"  red: {view.cell.name}: {view.status}{': ' + reason if reason else ''}")
     if matrix.red:
         raise typer.Exit(1)

@@ -71,17 +71,17 @@ def _audit(argv: Sequence[str], name: str, checkout: Path) -> dict[str, Any]:
         return _audit_row(Outcome.ERROR, f"could not be started: {error.strerror}")
     if done.stderr:
         _say(done.stderr.rstrip())
-    last = one_line(done.stderr.strip().rpartition("\n")[2])
     crash = Ended(done.returncode, timed_out=False, duration_s=0).crash
     if crash:
         return _audit_row(Outcome.CRASH, crash)
-    if done.returncode not in (0, 1):
-        return _audit_row(Outcome.ERROR, f"ended with exit code {done.returncode}: {last}")
     report, problem = _object(done.stdout)
-    if report is None:
-        return _audit_row(Outcome.ERROR, f"{problem}: {last}" if last else problem)
+    if done.returncode not in (0, 1):
+        problem = f"ended with exit code {done.returncode}"
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    if problem:
+        words = errors or done.stderr.split("\n")[-2:]
+        return _audit_row(Outcome.ERROR, one_line(": ".join([problem, *words])))
     if done.returncode == 1:
-        errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
         return _audit_row(Outcome.FAILED, one_line(f"{len(errors)} findings: {'; '.join(errors)}"), report)
     return _audit_row(Outcome.PASSED, "", report)
 

@@ -127,6 +127,13 @@ def counts(record: CellRecord) -> dict[Outcome, int]:
     return numbers
 
 
+def in_words(record: CellRecord) -> str:
+    """What is bad about a record, in one line; "" where nothing is."""
+    audits = [f"audit {name} {audit.outcome}" for name, audit in sorted(record.audits.items()) if audit.outcome.bad]
+    tests = [f"{number} tests {outcome}" for outcome, number in counts(record).items() if number and outcome.bad]
+    return "; ".join([*([record.reason] if record.reason else []), *audits, *tests])
+
+
 def to_json(record: CellRecord) -> str:
     document: dict[str, Any] = {"kind": KIND, "schema": SCHEMA, "name": record.cell.name}
     document |= {key: getattr(record, key) for key in CellRecord.__dataclass_fields__}

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from llenergymeasure.matrix.records import CellRecord, write
+from llenergymeasure.matrix.records import CellRecord, in_words, write
 from llenergymeasure.matrix.runners import base
 from llenergymeasure.matrix.spec import Cell
 
@@ -31,6 +31,7 @@ def run_cells(
         record = runner.run(cell, checkout, out_dir, cell.deadline_s, lambda line: say(f"  {line}"))
         record = dataclasses.replace(record, runner_why=why)
         write(record, records / f"{cell.name}.json")
-        say(f"{cell.name}: {record.status}{': ' + record.reason if record.reason else ''} ({record.duration_s:.0f} s)")
+        words = in_words(record)
+        say(f"{cell.name}: {record.status}{': ' + words if words else ''} ({record.duration_s:.0f} s)")
         done.append(record)
     return done

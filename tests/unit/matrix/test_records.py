@@ -6,7 +6,18 @@ import pytest
 
 from llenergymeasure.errors import EnvironmentLacksError, RequestError
 from llenergymeasure.matrix import records
-from llenergymeasure.matrix.records import Audit, Case, CellRecord, Outcome, counts, from_json, read, to_json, write
+from llenergymeasure.matrix.records import (
+    Audit,
+    Case,
+    CellRecord,
+    Outcome,
+    counts,
+    from_json,
+    in_words,
+    read,
+    to_json,
+    write,
+)
 
 MakeRecord = Callable[..., CellRecord]
 
@@ -25,6 +36,16 @@ def test_a_record_reads_back_as_it_was(make_record: MakeRecord) -> None:
 def test_every_kind_is_counted_apart(make_record: MakeRecord) -> None:
     assert counts(make_record(tests=ONE_OF_EACH)) == dict.fromkeys(Outcome, 1)
     assert counts(make_record()) == dict.fromkeys(Outcome, 0)
+
+
+def test_a_red_record_says_in_a_line_what_is_bad(make_record: MakeRecord) -> None:
+    audits = {"coverage": Audit(Outcome.ERROR, "gave no JSON"), "wiring": Audit(Outcome.PASSED, report={})}
+    red = make_record(tests=ONE_OF_EACH, audits=audits, reason="still running after 5 s")
+    words = (
+        "still running after 5 s; audit coverage error; 1 tests failed; 1 tests error; 1 tests timeout; 1 tests crash"
+    )
+    assert in_words(red) == words
+    assert in_words(make_record()) == ""
 
 
 @pytest.mark.parametrize(
