@@ -42,7 +42,7 @@ def require_package(name: str, what: str) -> None:
 
 
 @contextlib.contextmanager
-def opened(model: Path, data: Mapping[str, Any]) -> Iterator[tuple[Session, Opened]]:
+def opened(model: Path | str, data: Mapping[str, Any]) -> Iterator[tuple[Session, Opened]]:
     """A session on the configuration, loaded as an experiment loads it."""
     settings = {"prompts": [TEXT], "output": {"max_tokens": 4}, **copy.deepcopy(dict(data)), "model": str(model)}
     session = Session(ExperimentConfig.model_validate(settings), Share())

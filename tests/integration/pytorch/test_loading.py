@@ -1,0 +1,318 @@
+"""What loading options do on the real API: number format, kernels, placement, which files are read."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llenergymeasure.core.inference_backends import pytorch as backend_module
+from llenergymeasure.core.inference_backends.pytorch_readback import NotAsRequestedError, verify_loaded
+from llenergymeasure.errors import LlemError
+
+from .fixtures_running import (
+    TEXT,
+    calls_of,
+    edit_json,
+    hub_repository,
+    opened,
+    require_package,
+    require_parameter,
+    run,
+    tokens,
+)
+from .tiny import make_tiny_llama
+
+Load = Callable[..., Any]
+FROM_PRETRAINED = "transformers.AutoModelForCausalLM.from_pretrained"
+TOKENIZER = "transformers.AutoTokenizer.from_pretrained"
+ON_DISK = {
+    "model.embed_tokens": "cpu", "model.rotary_emb": "cpu", "model.norm": "cpu", "lm_head": "cpu",
+    "model.layers.0": "cpu", "model.layers.1": "disk",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def other_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same architecture and tokenizer with other weights, so that an answer tells which of the two ran."""
+    return make_tiny_llama(tmp_path_factory.mktemp("other"), seed=1)
+
+
+@pytest.fixture(scope="module")
+def answers(tiny_llama: Path, other_weights: Path) -> tuple[Any, Any]:
+    """What the two models answer."""
+    one, other = (answer(folder, {}) for folder in (tiny_llama, other_weights))
+    assert one != other
+    return one, other
+
+
+def answer(folder: Path | str, pytorch: dict[str, Any], **settings: Any) -> list[tuple[int, ...]]:
+    with opened(folder, {"pytorch": pytorch, **settings}) as (session, _):
+        return tokens(session.backend)
+
+
+@pytest.mark.field("model", "observed")
+def test_model_is_the_one(tiny_llama: Path, other_weights: Path, answers: tuple[Any, Any]) -> None:
+    assert (answer(tiny_llama, {}), answer(other_weights, {})) == answers
+
+
+@pytest.mark.field("dtype", "observed")
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "float64"])
+def test_weights_and_activations_have_the_format(load: Load, dtype: str) -> None:
+    import torch
+
+    backend = load({"dtype": dtype})
+    with calls_of(backend.model.lm_head) as logits:
+        run(backend)
+    assert {parameter.dtype for parameter in backend.model.parameters()} == {getattr(torch, dtype)}
+    assert {output.dtype for output in logits} == {getattr(torch, dtype)}
+
+
+@pytest.mark.field("dtype", "observed")
+def test_auto_takes_the_format_of_the_checkpoint(load: Load, tmp_path: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    folder = make_tiny_llama(tmp_path / "model")
+    AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16).save_pretrained(folder)
+    assert load({"dtype": "auto"}, model=folder).model.dtype == torch.bfloat16
+    assert load({"dtype": "float32"}, model=folder).model.dtype == torch.float32
+
+
+@pytest.mark.field("attn_implementation", "observed")
+@pytest.mark.parametrize(("name", "fused"), [("eager", False), ("sdpa", True)])
+def test_attention_kernel(load: Load, monkeypatch: pytest.MonkeyPatch, name: str, fused: bool) -> None:
+    import torch
+
+    calls = []
+    real = torch.nn.functional.scaled_dot_product_attention
+    monkeypatch.setattr(
+        torch.nn.functional,
+        "scaled_dot_product_attention",
+        lambda *given, **named: (calls.append(1), real(*given, **named))[1],
+    )
+    run(load({"attn_implementation": name}))
+    assert bool(calls) is fused
+
+
+def places(module: Any) -> set[str]:
+    return {parameter.device.type for parameter in module.parameters()}
+
+
+@pytest.mark.field("device_map", "observed")
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_one_device_for_everything(load: Load, device: str) -> None:
+    assert places(load({"device_map": device}).model) == {device}
+
+
+@pytest.mark.field("device_map", "observed")
+@pytest.mark.field("offload_folder", "observed")
+def test_a_layer_on_disk(load: Load, tmp_path: Path) -> None:
+    backend = load({"device_map": ON_DISK, "offload_folder": str(tmp_path / "disk")}, max_tokens=6)
+    first, second = backend.model.model.layers
+    assert (places(first), places(second)) == ({"cpu"}, {"meta"})
+    assert (tmp_path / "disk").is_dir()
+    assert tokens(backend) == tokens(load({}, max_tokens=6))
+
+
+@pytest.mark.field("max_memory", "observed")
+def test_what_exceeds_the_memory_goes_to_disk(load: Load, tmp_path: Path) -> None:
+    section = {"device_map": "auto", "offload_folder": str(tmp_path / "disk")}
+    small = load({**section, "max_memory": {"cpu": "350KB"}}).model
+    large = load({**section, "max_memory": {"cpu": "1GiB"}}).model
+    assert "meta" in places(small)
+    assert places(large) == {"cpu"}
+
+
+@pytest.mark.field("offload_buffers", "effective")
+@pytest.mark.parametrize("wanted", [True, False])
+def test_buffers_are_offloaded_with_the_parameters(load: Load, tmp_path: Path, wanted: bool) -> None:
+    section = {"device_map": ON_DISK, "offload_folder": str(tmp_path / "disk"), "offload_buffers": wanted}
+    backend = load(section)
+    hooks = [module._hf_hook for module in backend.model.model.layers[1].modules() if hasattr(module, "_hf_hook")]
+    placing = [hook for outer in hooks for hook in getattr(outer, "hooks", [outer]) if hook.offload]
+    assert placing
+    assert {hook.offload_buffers for hook in placing} == {wanted}
+
+
+@pytest.mark.field("revision", "observed")
+def test_revision_decides_which_weights_are_read(
+    tiny_llama: Path, other_weights: Path, answers: tuple[Any, Any], tmp_path: Path
+) -> None:
+    name = hub_repository(tmp_path, "tests/two-revisions", {"main": tiny_llama, "side": other_weights})
+    cached = {"passthrough": {place: {"cache_dir": str(tmp_path)} for place in (FROM_PRETRAINED, TOKENIZER)}}
+    assert answer(name, {}, **cached) == answers[0]
+    assert answer(name, {}, revision="side", **cached) == answers[1]
+    assert answer(name, {}, revision=f"{2:040x}", **cached) == answers[1]
+
+
+@pytest.mark.field("subfolder", "observed")
+def test_subfolder_holds_the_model(
+    tiny_llama: Path, other_weights: Path, answers: tuple[Any, Any], tmp_path: Path
+) -> None:
+    shutil.copytree(tiny_llama, tmp_path / "repository")
+    shutil.copytree(other_weights, tmp_path / "repository" / "inner")
+    assert answer(tmp_path / "repository", {}) == answers[0]
+    assert answer(tmp_path / "repository", {"subfolder": "inner"}) == answers[1]
+
+
+@pytest.mark.field("variant", "observed")
+def test_variant_decides_which_file_is_read(
+    tiny_llama: Path, other_weights: Path, answers: tuple[Any, Any], tmp_path: Path
+) -> None:
+    shutil.copytree(tiny_llama, tmp_path / "model")
+    shutil.copy(other_weights / "model.safetensors", tmp_path / "model" / "model.fp16.safetensors")
+    assert answer(tmp_path / "model", {}) == answers[0]
+    assert answer(tmp_path / "model", {"variant": "fp16"}) == answers[1]
+
+
+@pytest.mark.field("use_safetensors", "observed")
+def test_safetensors_or_pickled_weights(
+    tiny_llama: Path, other_weights: Path, answers: tuple[Any, Any], tmp_path: Path
+) -> None:
+    import torch
+    from safetensors.torch import load_file
+
+    shutil.copytree(tiny_llama, tmp_path / "model")
+    torch.save(load_file(other_weights / "model.safetensors"), tmp_path / "model" / "pytorch_model.bin")
+    assert answer(tmp_path / "model", {"use_safetensors": True}) == answers[0]
+    assert answer(tmp_path / "model", {"use_safetensors": False}) == answers[1]
+
+
+@pytest.mark.field("disable_mmap", "observed")
+@pytest.mark.parametrize("disabled", [True, False])
+def test_weight_files_are_read_whole(load: Load, monkeypatch: pytest.MonkeyPatch, disabled: bool) -> None:
+    require_parameter((FROM_PRETRAINED, "disable_mmap"))
+    from transformers import modeling_utils
+
+    opened_files, read_whole = [], []
+    real_open, real_load = modeling_utils.safe_open, modeling_utils._safe_load_bytes
+    monkeypatch.setattr(
+        modeling_utils, "safe_open", lambda *given, **named: (opened_files.append(1), real_open(*given, **named))[1]
+    )
+    monkeypatch.setattr(
+        modeling_utils, "_safe_load_bytes", lambda data: (read_whole.append(len(data)), real_load(data))[1]
+    )
+    load({"disable_mmap": disabled})
+    assert bool(read_whole) is disabled
+
+
+@pytest.mark.field("experts_implementation", "observed")
+@pytest.mark.parametrize("name", ["eager", "batched_mm", "grouped_mm"])
+def test_kernel_of_the_experts(load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    require_parameter((FROM_PRETRAINED, "experts_implementation"))
+    from transformers.integrations import moe
+
+    folder = make_tiny_mixtral(tmp_path)
+    calls = []
+    for kind in ("batched_mm", "grouped_mm"):
+        real = moe.ALL_EXPERTS_FUNCTIONS[kind]
+        monkeypatch.setitem(
+            moe.ALL_EXPERTS_FUNCTIONS._global_mapping,
+            kind,
+            lambda *given, kind=kind, real=real, **named: (calls.append(kind), real(*given, **named))[1],
+        )
+    backend = load({"experts_implementation": name}, model=folder)
+    run(backend)
+    assert set(calls) == ({name} if name != "eager" else set())
+
+
+def make_tiny_mixtral(folder: Path) -> Path:
+    import torch
+    from transformers import MixtralConfig, MixtralForCausalLM
+
+    make_tiny_llama(folder)
+    config = MixtralConfig(
+        vocab_size=320, hidden_size=64, intermediate_size=64, num_hidden_layers=1, num_attention_heads=4,
+        num_key_value_heads=2, num_local_experts=4, max_position_embeddings=512,
+        bos_token_id=0, eos_token_id=1, pad_token_id=2,
+    )  # fmt: skip
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        MixtralForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.field("use_kernels", "effective")
+@pytest.mark.field("allow_all_kernels", "effective")
+@pytest.mark.field("kernel_config", "effective")
+def test_kernels_of_the_hub() -> None:
+    require_package("kernels", "layers from the kernels hub")
+    pytest.skip("needs a network: kernels are downloaded from the hub")
+
+
+@pytest.mark.field("adapter_kwargs", "effective")
+def test_options_for_an_adapter() -> None:
+    require_package("peft", "LoRA adapters")
+    pytest.skip("needs an adapter on the hub: the option chooses its revision")
+
+
+@pytest.mark.field("fusion_config", "effective")
+def test_fusions_are_checked_while_loading(load: Load) -> None:
+    """The library knows fusions for vision models only; a text model shows by its refusal that the option arrives."""
+    require_parameter((FROM_PRETRAINED, "fusion_config"))
+    load({"fusion_config": {"patch_embeddings": False}})
+    with pytest.raises(ValueError, match="Unknown fusion type: sparkle"):
+        load({"fusion_config": {"sparkle": True}})
+
+
+class TestWhatRunsIsNotWhatWasAsked:
+    """Each disagreement between the loaded model and the request is an error that names the field."""
+
+    def load(self, load: Load, monkeypatch: pytest.MonkeyPatch, section: dict[str, Any], spoil: Any) -> Any:
+        real = backend_module.PyTorchBackend._call
+
+        def call(backend: Any, entry_point: str) -> Any:
+            made = real(backend, entry_point)
+            return spoil(made) or made if entry_point == FROM_PRETRAINED else made
+
+        monkeypatch.setattr(backend_module.PyTorchBackend, "_call", call)
+        return load(section)
+
+    def test_attention(self, load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+        with pytest.raises(
+            NotAsRequestedError, match=r"pytorch\.attn_implementation: 'sdpa' was asked for, 'eager' runs"
+        ):
+            self.load(
+                load, monkeypatch, {"attn_implementation": "sdpa"}, lambda model: model.set_attn_implementation("eager")
+            )
+
+    def test_number_format(self, load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+        with pytest.raises(NotAsRequestedError, match=r"pytorch\.dtype: 'torch.bfloat16' was asked for, torch.float32"):
+            self.load(load, monkeypatch, {"dtype": "bfloat16"}, lambda model: model.float())
+
+    def test_device(self, load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+        with pytest.raises(NotAsRequestedError, match=r"pytorch\.device_map: 'cpu' was asked for, meta runs"):
+            self.load(load, monkeypatch, {"device_map": "cpu"}, lambda model: model.to("meta"))
+
+    def test_quantization(self, load: Load) -> None:
+        from llenergymeasure.config.lowering import lower
+        from llenergymeasure.config.models import ExperimentConfig
+        from llenergymeasure.core.api import RealApi
+
+        asked = {"quantization": {"method": "bitsandbytes_4bit"}}
+        calls = lower(ExperimentConfig.model_validate({"model": "model", "prompts": ["x"], "pytorch": asked}))
+        with pytest.raises(NotAsRequestedError, match=r"pytorch\.quantization: .* asked for, no quantization runs"):
+            verify_loaded(load({}).model, calls, RealApi())
+
+    def test_an_attention_that_the_machine_lacks(self, load: Load) -> None:
+        require_no_flash_attention()
+        with pytest.raises((ImportError, ValueError, LlemError), match=r"(?i)flash"):
+            load({"attn_implementation": "flash_attention_2"})
+
+
+def require_no_flash_attention() -> None:
+    import importlib.util
+
+    if importlib.util.find_spec("flash_attn") is not None:
+        pytest.skip("needs a machine without flash_attn: it is installed")
+
+
+def test_a_changed_checkpoint_default_is_reported(tiny_llama: Path, tmp_path: Path) -> None:
+    """The effective configuration shows what the checkpoint's own generation config decides."""
+    shutil.copytree(tiny_llama, tmp_path / "model")
+    edit_json(tmp_path / "model" / "generation_config.json", repetition_penalty=1.7)
+    with opened(tmp_path / "model", {"prompts": [TEXT], "pytorch": {}}) as (_, found):
+        assert found.effective.values["generation"]["repetition_penalty"] == 1.7
+        assert "RepetitionPenaltyLogitsProcessor" in found.effective.values["logits_processors"]
