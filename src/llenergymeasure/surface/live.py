@@ -122,9 +122,11 @@ def _locate(name: str) -> Any:
         path = f"{path}.{part}"
         if not hasattr(value, part):
             try:
-                importlib.import_module(path)
+                # Not read from the parent: a lazily loading package does not learn of its submodules.
+                value = importlib.import_module(path)
             except ImportError:
                 return None
+            continue
         value = getattr(value, part)
     return value
 
@@ -167,6 +169,8 @@ def _parameters(value: Any, owner: Any, take: str) -> Parameters:
 
 def _constructor(cls: type, take: str) -> Parameters:
     """What the class accepts, including what its constructor hands to the next class that has one."""
+    if issubclass(cls, tuple):  # a NamedTuple takes its fields in __new__
+        return {name: p for name, p in _callable(cls.__new__, cls, take).items() if name in cls._fields}  # type: ignore[attr-defined]
     found: Parameters = {}
     passed: set[str | None] = set()
     for base in cls.__mro__:
