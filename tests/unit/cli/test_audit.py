@@ -1,0 +1,78 @@
+"""`llem audit`: forms and exit codes."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lxml import etree
+
+from llenergymeasure.audit import sent as sent_module
+from llenergymeasure.surface import snapshots
+
+VERSIONS = snapshots.versions("pytorch")
+
+
+def test_coverage_of_every_version_is_green(llem: Any) -> None:
+    ended = llem("audit", "coverage")
+    assert (ended.code, ended.err) == (0, "")
+    header, *rows = ended.out.splitlines()
+    assert [row.split()[1] for row in rows] == VERSIONS
+    assert "unaccounted" in header
+
+
+@pytest.mark.parametrize("form", ["json", "md"])
+def test_coverage_in_other_forms(llem: Any, form: str) -> None:
+    ended = llem("audit", "coverage", "pytorch", "--version", "5.23.0", "--format", form)
+    assert ended.code == 0
+    if form == "json":
+        (version,) = json.loads(ended.out)["versions"]
+        assert version["counts"]["unaccounted"] == 0
+        assert version["typed_fields"] > 200
+    else:
+        assert [line[0] + line[-1] for line in ended.out.splitlines()] == ["||"] * 3
+
+
+def test_wiring_of_one_version_in_every_form(llem: Any, tmp_path: Path) -> None:
+    ended = llem("audit", "wiring", "--version", "5.23.0", "--format", "json", "--junit", "wiring.xml")
+    assert ended.code == 0
+    document = json.loads(ended.out)
+    assert document["fields"]["pytorch.num_beams"]["rung"] == "sent"
+    suite = etree.parse(tmp_path / "wiring.xml").getroot()[0]
+    assert int(suite.get("tests")) == len(document["fields"])
+
+
+def test_a_finding_is_exit_code_1_with_every_field_on_stderr(llem: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sent_module, "arrived", lambda value, recorded: value != 2)
+    ended = llem("audit", "wiring", "--version", "5.23.0", "--format", "json")
+    assert ended.code == 1
+    lines = ended.err.splitlines()
+    assert any(line.startswith("error: 5.23.0: pytorch.num_beams: ") for line in lines)
+    assert lines[-1] == "  → mend the declaration, or the backend module"
+    assert json.loads(ended.out)["counts"]["failed"] == len(lines) - 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("coverage", "pytorhc"), "pytorhc"),
+        (("coverage", "--version", "1.0"), "no snapshot of this version"),
+        (("wiring", "--version", "1.0"), "no snapshot of this version"),
+    ],
+)
+def test_an_unknown_backend_or_version_is_the_users_mistake(llem: Any, arguments: tuple[str, ...], says: str) -> None:
+    ended = llem("audit", *arguments)
+    assert (ended.code, ended.out) == (2, "")
+    assert says in ended.err
+    assert "Traceback" not in ended.err
+
+
+@pytest.mark.usefixtures("nothing_installed")
+@pytest.mark.parametrize(
+    "arguments",
+    [("coverage", "--installed"), ("wiring", "--installed")],
+)
+def test_the_installed_version_needs_the_backend(llem: Any, arguments: tuple[str, ...]) -> None:
+    ended = llem("audit", *arguments)
+    assert (ended.code, ended.out) == (3, "")
+    assert 'pip install "llenergymeasure[pytorch]"' in ended.err

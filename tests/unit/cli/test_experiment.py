@@ -1,0 +1,232 @@
+"""`llem run`, `show`, `schema` and `doctor`, as a user meets them: exit codes, streams, files."""
+
+import errno
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from llenergymeasure.audit import recorder as recorder_module
+from llenergymeasure.core.results import read_result
+
+
+@pytest.mark.usefixtures("installed")
+class TestRun:
+    def test_it_measures_writes_and_prints_a_summary(self, llem: Any, tmp_path: Path) -> None:
+        ended = llem("run", "run.yaml")
+        assert ended.code == 0
+        result = read_result(tmp_path / "results" / "run" / "result.json")
+        assert result.summary.requests == 3
+        assert "6 in, 3 out" in ended.out
+        assert "results/run/result.json" in ended.out.replace("\n", "")
+        # Off a terminal progress is plain lines, on stderr.
+        assert ended.err.splitlines() == ["loading", "warming up", "measuring", "done"]
+
+    def test_quiet_prints_nothing(self, llem: Any, tmp_path: Path) -> None:
+        ended = llem("run", "run.yaml", "-q", "-o", "out")
+        assert (ended.code, ended.out, ended.err) == (0, "", "")
+        assert (tmp_path / "out" / "result.json").is_file()
+
+    def test_quiet_still_prints_errors(self, llem: Any) -> None:
+        ended = llem("run", "missing.yaml", "-q")
+        assert ended.code == 2
+        assert "missing.yaml" in ended.err
+
+    def test_json_is_all_there_is_on_stdout(self, llem: Any) -> None:
+        ended = llem("run", "run.yaml", "--format", "json")
+        assert ended.code == 0
+        assert json.loads(ended.out)["output_tokens"] == 3
+
+    def test_an_earlier_result_is_kept_unless_asked(self, llem: Any, tmp_path: Path) -> None:
+        assert llem("run", "run.yaml", "-q").code == 0
+        path = tmp_path / "results" / "run" / "result.json"
+        earlier = path.read_bytes()
+        refused = llem("run", "run.yaml", "-q")
+        assert refused.code == 2
+        assert "holds a result already" in refused.err
+        assert path.read_bytes() == earlier
+        assert llem("run", "run.yaml", "-q", "--overwrite").code == 0
+        assert path.read_bytes() != earlier  # its times, at least
+
+    def test_an_output_folder_that_is_a_file(self, llem: Any) -> None:
+        ended = llem("run", "run.yaml", "-o", "run.yaml")
+        assert ended.code == 2
+        assert "run.yaml: is a file, not a folder" in ended.err
+
+    def test_a_full_disk_keeps_the_earlier_result(
+        self, llem: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        llem("run", "run.yaml", "-q", "-o", "out")
+        earlier = (tmp_path / "out" / "result.json").read_bytes()
+
+        def full(_: int) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr(os, "fsync", full)
+        ended = llem("run", "run.yaml", "-q", "-o", "out", "--overwrite")
+        assert ended.code == 3
+        assert "No space left on device" in ended.err
+        assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == {"result.json": earlier}
+
+    def test_ctrl_c_in_the_window_leaves_a_partial_result(
+        self, llem: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.interrupt_call(monkeypatch, 3)  # after the warm-up and the first batch
+        ended = llem("run", "run.yaml", "-q")
+        assert ended.code == 130
+        result = read_result(tmp_path / "results" / "run" / "result.json")
+        assert result.status == "interrupted"
+        assert [item.index for item in result.requests] == [0, 1]
+        assert ended.err == "interrupted; what was finished is in results/run/result.json\n"
+
+    def test_ctrl_c_before_the_window_writes_nothing(
+        self, llem: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.interrupt_call(monkeypatch, 1)
+        ended = llem("run", "run.yaml", "-q")
+        assert ended.code == 130
+        assert ended.err == "interrupted before anything was measured; nothing was written\n"
+        assert list(tmp_path.rglob("result.json")) == []
+
+    def interrupt_call(self, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+        real = recorder_module._Model.generate
+        calls: list[int] = []
+
+        def generate(model: Any, **arguments: Any) -> Any:
+            if "custom_generate" not in arguments:
+                calls.append(1)
+                if len(calls) == number:
+                    raise KeyboardInterrupt
+            return real(model, **arguments)
+
+        monkeypatch.setattr(recorder_module._Model, "generate", generate)
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "first", "remedy"),
+    [
+        (
+            "model: m\nprompts: [a]\npytorch: {num_beam: 2}\n",
+            2,
+            "error: bad.yaml:3: pytorch.num_beam: no such field",
+            "did you mean pytorch.num_beams?",
+        ),
+        ("model: m\nprompts: [a\n", 2, "error: bad.yaml:3:1: not valid YAML", "mend the file"),
+        (
+            "model: m\nprompts: work.txt\npytorch: {}\n",
+            2,
+            "error: work.txt does not exist",
+            "Check the name",
+        ),
+        (
+            "model: ./nowhere\nprompts: [a]\npytorch: {}\n",
+            2,
+            "error: model: ./nowhere: no such folder",
+            "give a folder that holds a model",
+        ),
+        (
+            "model: m\nprompts: [a]\npytorch: {use_fast: true}\n",
+            2,
+            "error: pytorch.use_fast: transformers 5.23.0 accepts use_fast and ignores it",
+            "remove pytorch.use_fast",
+        ),
+        (
+            "model: m\nprompts: [a b c]\ninput: {max_tokens: 2}\npytorch: {}\n",
+            2,
+            "error: prompts: prompt 1 has 3 tokens, and input.max_tokens is 2",
+            "input.overflow",
+        ),
+        (
+            "model: m\nprompts: ['', a]\npytorch: {}\n",
+            2,
+            "error: prompts: prompt 1 has no tokens",
+            "remove it",
+        ),
+    ],
+)
+@pytest.mark.usefixtures("installed")
+def test_a_mistake_is_two_lines_on_stderr(
+    llem: Any, tmp_path: Path, text: str, code: int, first: str, remedy: str
+) -> None:
+    (tmp_path / "bad.yaml").write_text(text)
+    ended = llem("run", "bad.yaml", "-q")
+    assert (ended.code, ended.out) == (code, "")
+    cause, way_out = ended.err.splitlines()
+    assert cause.startswith(first)
+    assert way_out.startswith("  → ")
+    assert remedy in way_out
+
+
+@pytest.mark.usefixtures("nothing_installed")
+@pytest.mark.parametrize("command", ["run", "show"])
+def test_a_backend_that_is_not_installed_says_the_pip_command(llem: Any, command: str) -> None:
+    ended = llem(command, "run.yaml")
+    assert (ended.code, ended.out) == (3, "")
+    assert ended.err.splitlines() == [
+        "error: transformers is not installed here",
+        '  → pip install "llenergymeasure[pytorch]"',
+    ]
+
+
+class TestShow:
+    def test_what_would_be_sent_and_from_which_field(self, llem: Any) -> None:
+        ended = llem("show", "run.yaml", "--version", "5.0.0")
+        assert ended.code == 0
+        assert ended.out.splitlines()[0] == "pytorch: transformers 5.0.0"
+        assert "  max_new_tokens = 128   # output.max_tokens" in ended.out
+
+    def test_as_json(self, llem: Any) -> None:
+        document = json.loads(llem("show", "run.yaml", "--version", "5.0.0", "--format", "json").out)
+        assert document["version"] == "5.0.0"
+        assert document["requested"]["pytorch"] == {"batch_size": 2}
+        assert document["sent"]["transformers.GenerationConfig"] == {"max_new_tokens": 128}
+
+    def test_a_version_that_lacks_a_field(self, llem: Any, tmp_path: Path) -> None:
+        (tmp_path / "new.yaml").write_text("model: m\nprompts: [a]\npytorch: {use_mtp: true}\n")
+        ended = llem("show", "new.yaml", "--version", "5.0.0")
+        assert ended.code == 2
+        assert "transformers 5.0.0 has no parameter use_mtp" in ended.err
+        assert "5.17.0, 5.19.0, 5.23.0" in ended.err
+
+    def test_a_version_that_is_not_pinned(self, llem: Any) -> None:
+        ended = llem("show", "run.yaml", "--version", "5.1.0")
+        assert ended.code == 2
+        assert "the nearest older one is 5.0.0" in ended.err
+
+
+class TestSchema:
+    def test_it_validates_a_real_configuration(self, llem: Any, tmp_path: Path) -> None:
+        schema = json.loads(llem("schema").out)
+        validator = jsonschema.Draft202012Validator(schema)
+        assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+        assert list(validator.iter_errors(yaml.safe_load((tmp_path / "run.yaml").read_text()))) == []
+        wrong = {"model": "m", "prompts": ["a"], "pytorch": {"num_beam": 2}}
+        assert [error.validator for error in validator.iter_errors(wrong)]
+
+    def test_to_a_file(self, llem: Any, tmp_path: Path) -> None:
+        ended = llem("schema", "-o", "schema.json")
+        assert (ended.code, ended.out) == (0, "")
+        assert json.loads((tmp_path / "schema.json").read_text())["title"] == "ExperimentConfig"
+
+    def test_to_a_place_that_cannot_be_written(self, llem: Any) -> None:
+        ended = llem("schema", "-o", "nowhere/schema.json")
+        assert ended.code == 3
+        assert "nowhere/schema.json: cannot be written" in ended.err
+
+
+@pytest.mark.usefixtures("nothing_installed")
+def test_doctor_says_what_is_missing_and_what_to_do(llem: Any) -> None:
+    ended = llem("doctor")
+    assert ended.code == 0
+    assert "missing  backend pytorch: transformers, torch" in ended.out
+    assert '→ pip install "llenergymeasure[pytorch]"' in ended.out
+    assert "ok       runner venv" in ended.out
+    findings = json.loads(llem("doctor", "--format", "json").out)
+    assert {"backend pytorch", "gpu energy meter", "cpu energy meter", "runner docker", "runner venv"} <= {
+        finding["what"] for finding in findings
+    }
+    assert all(finding["ok"] or finding["detail"] for finding in findings)
