@@ -150,7 +150,12 @@ def read_back(backend: "PyTorchBackend", batch: Batch) -> Effective:
 
 
 def same(sent: Any, effective: Any) -> bool:
-    """Equal as JSON, a single value and a list of it alike (transformers turns one end token into a list)."""
+    """Equal as JSON, a single value and a list of it alike (transformers turns one end token into a list).
+
+    Of a mapping the sent keys count: transformers adds the model's configuration to a cache's options.
+    """
+    if isinstance(sent, Mapping) and isinstance(effective, Mapping):
+        return all(name in effective and same(value, effective[name]) for name, value in sent.items())
     if isinstance(sent, tuple | list) or isinstance(effective, tuple | list):
         return bool(_listed(sent) == _listed(effective))
     return bool(sent == effective)
@@ -186,6 +191,8 @@ def _generation(backend: "PyTorchBackend", batch: Batch) -> tuple[dict[str, Any]
 
     with _tokenizer_kept(backend.model, backend.generation.get("tokenizer")):
         backend.model.generate(**batch.inputs, **backend.generation, custom_generate=look)
+    # A static cache is kept for the next call, which takes it for one that has been used.
+    vars(backend.model).pop("_cache", None)
     generation = {**_jsonable(seen.pop("generation")), **_drafting(backend)}
     return generation, seen
 
