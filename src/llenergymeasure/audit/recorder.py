@@ -181,7 +181,8 @@ class _Tokenizer:
 class _GenerationConfig:
     """The model's own generation config: takes updates, knows nothing else."""
 
-    eos_token_id, pad_token_id, num_return_sequences = 1, 0, None
+    eos_token_id, pad_token_id = 1, 0
+    num_return_sequences = compile_config = None
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from llenergymeasure.audit.wiring import Wiring
     from llenergymeasure.surface.model import Surface
 
 app = typer.Typer(
@@ -93,13 +94,24 @@ def wiring_command(
     else:
         table = report.wiring_table(results)
         sys.stdout.write(report.markdown(table) if output_format is Format.MD else report.text(table))
-    problems = [f"{item.version}: {proof.path}: {proof.reason}" for item in results for proof in item.failed]
+    problems = [problem for item in results for problem in _grouped(item)]
     if mutate:
         survivors = [(surface.version, path) for surface in surfaces for path in mutation_survivors(surface)]
         proven = sum(proof.status != "absent" for item in results for proof in item.proofs)
         sys.stderr.write(f"mutation proof: {proven - len(survivors)} of {proven} unbound fields turned the audit red\n")
         problems += [f"{of}: {path}: unbound, and the audit did not notice" for of, path in survivors]
     _conclude(problems, "mend the declaration, or the backend module")
+
+
+def _grouped(result: "Wiring") -> list[str]:
+    """One line per reason: what breaks the backend module breaks every field."""
+    reasons: dict[str, list[str]] = {}
+    for proof in result.failed:
+        reasons.setdefault(proof.reason, []).append(proof.path)
+    return [
+        f"{result.version}: {', '.join(paths[:3])}{f' and {len(paths) - 3} more' if len(paths) > 3 else ''}: {reason}"
+        for reason, paths in reasons.items()
+    ]
 
 
 def _live(backend: str | None) -> "Surface":

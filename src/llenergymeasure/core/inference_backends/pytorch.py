@@ -159,17 +159,22 @@ class PyTorchBackend:
         if GENERATE_BATCH in self.calls:
             return self._generate_continuously(batch)
         clock = StepClock(self._synchronizer())
+        arguments = self.generation_arguments()
         criteria = self.api.resolve("transformers.StoppingCriteriaList")([clock])
         width = batch.inputs["input_ids"].shape[-1]
         with self._autocast():
             start = time.perf_counter()
-            returned = self.model.generate(**batch.inputs, **self.generation, stopping_criteria=criteria)
+            returned = self.model.generate(**batch.inputs, **arguments, stopping_criteria=criteria)
             end = time.perf_counter()
         rows = getattr(returned, "sequences", returned).tolist()
         steps = tuple((at, length - width) for at, length in clock.steps)
         if steps:  # the last step's token is there when generate returns
             end = max(end, steps[-1][0])
         return self._output(batch, (start, end), [row[width:] for row in rows], (steps,) * len(batch.prompts))
+
+    def generation_arguments(self) -> dict[str, Any]:
+        """Arguments for one call; generate takes keys out of a mapping as it uses them, so each call gets its own."""
+        return {name: dict(value) if isinstance(value, dict) else value for name, value in self.generation.items()}
 
     def _output(
         self, batch: Batch, span: tuple[float, float], rows: Sequence[Sequence[int]], steps: Any

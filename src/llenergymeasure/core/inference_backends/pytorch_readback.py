@@ -4,7 +4,7 @@ import contextlib
 import copy
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from llenergymeasure.config.bindings import Target
@@ -181,20 +181,28 @@ def _generation(backend: "PyTorchBackend", batch: Batch) -> tuple[dict[str, Any]
         tokenizer: Any = None, assistant_model: Any = None, **kwargs: Any,
     ) -> Any:  # fmt: skip
         del model, tokenizer, assistant_model
-        seen["generation"] = generation_config.to_dict()
+        # Its own dict leaves the compile options out in some versions.
+        seen["generation"] = {**generation_config.to_dict(), "compile_config": generation_config.compile_config}
         seen["logits_processors"] = [type(item).__name__ for item in logits_processor]
         seen["stopping_criteria"] = [type(item).__name__ for item in stopping_criteria]
-        seen["cache"] = (
-            type(kwargs.get("past_key_values")).__name__ if kwargs.get("past_key_values") is not None else None
-        )
+        cache = kwargs.get("past_key_values")
+        seen["cache"] = None if cache is None else type(cache).__name__
+        seen["cache_layers"] = sorted({type(layer).__name__ for layer in getattr(cache, "layers", ())})
         return input_ids
 
     with _tokenizer_kept(backend.model, backend.generation.get("tokenizer")):
-        backend.model.generate(**batch.inputs, **backend.generation, custom_generate=look)
+        backend.model.generate(**batch.inputs, **backend.generation_arguments(), custom_generate=look)
     # A static cache is kept for the next call, which takes it for one that has been used.
     vars(backend.model).pop("_cache", None)
     generation = {**_jsonable(seen.pop("generation")), **_drafting(backend)}
+    if isinstance(options := generation.get("cache_config"), dict) and "backend" not in options:
+        options["backend"] = _cache_library(seen["cache_layers"])  # some versions take the name out as they use it
     return generation, seen
+
+
+def _cache_library(layers: Sequence[str]) -> str | None:
+    """The library that a quantized cache's layers are of, by their class."""
+    return next((name for name in ("quanto", "hqq", "fp8") if any(name in layer.lower() for layer in layers)), None)
 
 
 def _drafting(backend: "PyTorchBackend") -> dict[str, Any]:
