@@ -157,6 +157,7 @@ def encode(config: ExperimentConfig, encoder: Any) -> list[list[int]]:
         pytest.param("truncate_left", 5, (), (), [10, 11, 12, 13, 14], id="exactly at the limit nothing is cut"),
         pytest.param("truncate_left", 9, (BOS,), (), [BOS, 10, 11, 12, 13, 14], id="below it neither"),
         pytest.param("truncate_right", 1, (BOS,), (), [BOS], id="no room for more than the special token"),
+        pytest.param("truncate_left", 1, (BOS,), (), [14], id="no room for both, cut on the left"),
     ],
 )
 def test_a_cut_prompt_keeps_its_special_tokens(
