@@ -40,16 +40,22 @@ def run(
     from llenergymeasure.core.results import prepare_folder, write_result
 
     loaded = load_config(config)
-    folder = prepare_folder(output or Path("results") / config.stem, overwrite=overwrite)
+    place = output or Path("results") / config.stem
+    made = not place.exists()
+    folder = prepare_folder(place, overwrite=overwrite)
     os.environ.setdefault("TQDM_DISABLE", "1")  # the backend's bars; the tool shows progress of its own
     from llenergymeasure.core.experiment import run_experiment
 
     try:
         with showing_progress(quiet=quiet or output_format is Format.JSON) as on_progress:
             result = run_experiment(loaded, on_progress)
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted before anything was measured; nothing was written\n")
-        raise typer.Exit(INTERRUPTED) from None
+    except BaseException as error:
+        if made and not any(folder.iterdir()):
+            folder.rmdir()  # a run that came to nothing leaves nothing
+        if isinstance(error, KeyboardInterrupt):
+            sys.stderr.write("interrupted before anything was measured; nothing was written\n")
+            raise typer.Exit(INTERRUPTED) from None
+        raise
     path = write_result(result, folder)
     if output_format is Format.JSON:
         sys.stdout.write(json.dumps(result.summary.model_dump(), indent=1) + "\n")

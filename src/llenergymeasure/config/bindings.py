@@ -25,6 +25,24 @@ class Model(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, validate_default=False)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _kinds_are_not_mixed(cls, data: Any) -> Any:
+        """Refuse `true` or `"2"` where a number is meant: read as 1 or 2 it would run, and not be what was written."""
+        for name, value in data.items() if isinstance(data, Mapping) else ():
+            info = cls.model_fields.get(str(name))
+            kinds = alternatives(info.annotation) if info is not None and isinstance(value, bool | str) else []
+            numeric = any(kind in (int, float) for kind in kinds)
+            if numeric and type(value) not in kinds and not any(value in get_args(kind) for kind in kinds):
+                raise PydanticCustomError(
+                    "kind", "takes a number (given: {given})", {"field": name, "given": repr(value)}
+                )
+            if isinstance(value, str) and bool in kinds and not any(value in get_args(kind) for kind in kinds):
+                raise PydanticCustomError(
+                    "kind", "takes true or false (given: {given})", {"field": name, "given": repr(value)}
+                )
+        return data
+
 
 class Section(Model):
     """A group of fields of one backend.

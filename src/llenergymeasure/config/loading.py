@@ -144,7 +144,7 @@ def _explain(
     for problem in error.errors(include_url=False):
         location = _written(problem["loc"], data)
         context = problem.get("ctx", {})
-        if problem["type"] in ("ignored", "contradiction"):
+        if problem["type"] in ("ignored", "contradiction", "kind"):
             location = (*location, context["field"])
         line = next((lines[location[:end]] for end in range(len(location), 0, -1) if location[:end] in lines), None)
         cause, remedy = _words(problem, location, context)
@@ -163,13 +163,15 @@ def _words(problem: Mapping[str, Any], location: Location, context: Mapping[str,
         return f"{field}: no such field", _known_beside(location)
     if kind == "missing":
         return f"{field}: must be given", f"add {field}"
+    if kind == "kind":
+        return f"{field}: {problem['msg']}", "`llem schema` says what every field takes"
     if kind == "ignored":
         return f"{field}: {problem['msg']}", f"add that, or remove {field}"
     if kind in _CHOICES:
         return _choice(problem, field, location, context)
     message = problem["msg"].removeprefix("Value error, ")
     given = "" if isinstance(problem["input"], Mapping | list | BaseModel) else f" (given: {problem['input']!r})"
-    return f"{field}: {message[0].lower()}{message[1:]}{given}", ""
+    return f"{field}: {message[0].lower()}{message[1:]}{given}", "`llem schema` says what every field takes"
 
 
 _CHOICES = ("union_tag_not_found", "union_tag_invalid", "literal_error")

@@ -234,7 +234,12 @@ def _serve(pipe: Connection, stop: Any, config: ExperimentConfig, share: Share) 
             "RANK": str(share.rank), "LOCAL_RANK": str(share.rank), "WORLD_SIZE": str(share.ranks),
             "LOCAL_WORLD_SIZE": str(share.ranks), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(share.port),
         }  # fmt: skip
-    session = Session(config, share, RealApi())
+    try:
+        session = Session(config, share, RealApi())
+    except Exception as error:  # noqa: BLE001 - as below
+        pipe.recv()
+        pipe.send(("error", explain(error, lower(config), config.model, "loading")))
+        return
     commands: dict[str, tuple[str, Callable[[], Any]]] = {
         "open": ("loading", session.open),
         "warm_up": ("warming up", session.warm_up),

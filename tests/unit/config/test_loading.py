@@ -106,7 +106,7 @@ def test_a_bare_backend_section_is_the_backend_with_its_defaults(tmp_path: Path)
             "did you mean pytorch.quantization.nbits?",
         ),
         # wrong type
-        ("pytorch:\n  num_beams: two\n", 4, "pytorch.num_beams", "valid integer", "'two'"),
+        ("pytorch:\n  num_beams: two\n", 4, "pytorch.num_beams", "takes a number", "'two'"),
         ("pytorch:\n  num_beams: 2.5\n", 4, "pytorch.num_beams", "fractional", "2.5"),
         ("pytorch:\n  stop_strings: 3\n", 4, "pytorch.stop_strings", "valid string", "3"),
         ("pytorch:\n  bad_words_ids: [[a]]\n", 4, "pytorch.bad_words_ids[0][0]", "valid integer", "'a'"),

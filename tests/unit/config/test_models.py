@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from llenergymeasure.config.backend_configs import PyTorchConfig
 from llenergymeasure.config.models import ExperimentConfig, Synthetic
 
 LEAST: dict[str, Any] = {"model": "m", "prompts": ["one"], "pytorch": {}}
@@ -90,3 +91,18 @@ def test_bounds_and_contradictions(fields: dict[str, Any], says: str) -> None:
 def test_a_configuration_without_a_backend_says_which_there_are() -> None:
     with pytest.raises(ValidationError, match=r"exactly one backend section \(pytorch\); this gives none"):
         ExperimentConfig.model_validate({"model": "m", "prompts": ["one"]})
+
+
+@pytest.mark.parametrize(
+    ("written", "says"),
+    [
+        ({"num_beams": True}, "takes a number"),
+        ({"num_beams": "2"}, "takes a number"),
+        ({"temperature": "0.5"}, "takes a number"),
+        ({"do_sample": "yes"}, "takes true or false"),
+        ({"early_stopping": "sometimes", "num_beams": 2}, "takes true or false"),
+    ],
+)
+def test_a_value_of_another_kind_is_not_read_as_the_one_meant(written: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValidationError, match=says):
+        PyTorchConfig.model_validate(written)
