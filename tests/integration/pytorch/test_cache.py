@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from .fixtures_running import require_package, run_ids, watched
+from .fixtures_running import require_package, require_parameter, run_ids, watched
 
 Load = Callable[..., Any]
 PROMPT = tuple(range(5, 16))
@@ -51,6 +51,7 @@ def test_cache_is_offloaded(load: Load, kind: str) -> None:
 @pytest.mark.field("max_cache_len", "observed")
 @pytest.mark.parametrize("length", [64, 300])
 def test_static_cache_has_the_length(load: Load, length: int) -> None:
+    require_parameter(("transformers.GenerationConfig", "max_cache_len"))
     cache = cache_of(load, {"cache_implementation": "static", "max_cache_len": length})
     assert cache.layers[0].keys.shape[-2] == length
 

@@ -15,6 +15,10 @@ Load = Callable[..., Any]
 PROMPT = tuple(range(5, 16))
 
 
+# torch's tracer instantiates an autograd function of its own, and warns of it.
+pytestmark = pytest.mark.filterwarnings("ignore:.*autograd.function.Function.* should not be instantiated")
+
+
 @pytest.fixture
 def compiler() -> Iterator[list[dict[str, Any]]]:
     """A compiler backend under the name `recording` that runs the graph as it is and notes what it is told."""
