@@ -182,11 +182,13 @@ class PyTorchBackend:
         per_prompt = len(rows) // len(batch.prompts)
         ends, pad = pytorch_readback.end_tokens(self.model, self.generation)
         stop_pad = pad if "stop_strings" in self.generation else None
+        # Accepted drafts may exceed the limit in older versions; what is returned means the same everywhere.
+        limit = self.generation.get("max_new_tokens")
+        rows = [row[:limit] for row in rows]
         cut = [tuple(row[: count_generated(row, ends, stop_pad)]) for row in rows]
         sequences = tuple(
             tuple(cut[index * per_prompt : (index + 1) * per_prompt]) for index in range(len(batch.prompts))
         )
-        limit = self.generation.get("max_new_tokens")
         finished = tuple("length" if max(map(len, group)) == limit else "stop" for group in sequences)
         return BatchOutput(batch.prompts, *span, steps, sequences, finished)
 
