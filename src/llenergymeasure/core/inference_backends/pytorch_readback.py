@@ -92,6 +92,7 @@ def quantized_modules(model: Any) -> Counter[str]:
     found: Counter[str] = Counter()
     for module in model.modules():
         weight = getattr(module, "weight", None)
+        weight = weight.to_local() if hasattr(weight, "to_local") else weight  # a rank's part of a tensor
         own = type(module).__module__.startswith(("torch.nn.", "transformers.models."))
         tensor = type(weight)
         if weight is not None and not own and hasattr(module, "in_features"):
