@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import re
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -200,7 +201,10 @@ class PyTorchBackend:
             inputs=[list(prompt.ids) for prompt in batch.prompts], generation_config=config, **sent
         )
         end = time.perf_counter()
-        found = list(answers.values())
+        # Some versions give answers as they finish; the numbers in their ids say whose they are.
+        found = [
+            answers[request] for request in sorted(answers, key=lambda name: [*map(int, re.findall(r"\d+", name))])
+        ]
         failed = [answer.error for answer in found if answer.error]
         expected = len(batch.prompts) * (config.num_return_sequences or 1)
         if failed or len(found) != expected:
