@@ -1,6 +1,7 @@
 """The coverage audit: green on every pinned version, and red for each way in which a gap can come in."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -53,6 +54,15 @@ def test_a_field_that_lost_its_binding_turns_it_red(newest: Surface, monkeypatch
     kept = tuple(field for field in fields_of("pytorch") if field.path != "pytorch.num_beams")
     monkeypatch.setattr(coverage_module, "fields_of", lambda _: kept)
     assert coverage(newest).problems == (f"{GENERATION_CONFIG}:num_beams is neither a field nor in the ledger",)
+
+
+def test_a_choice_that_a_version_gained_turns_it_red(newest: Surface, changed: Changed) -> None:
+    known = newest.find(GENERATION_CONFIG, "cache_implementation")
+    assert known is not None
+    more = replace(known, choices=(*known.choices, "brand_new"))
+    assert coverage(changed(newest, GENERATION_CONFIG, put=more)).problems == (
+        f"pytorch.cache_implementation cannot express brand_new, which {GENERATION_CONFIG}:cache_implementation takes",
+    )
 
 
 @pytest.fixture
