@@ -2,17 +2,19 @@
 
 import difflib
 import functools
+import importlib.metadata
 
 import pytest
 
 RUNGS = ("effective", "observed")
 BACKENDS = ("pytorch", "vllm", "tensorrt")
+PACKAGES = {"pytorch": "transformers", "vllm": "vllm", "tensorrt": "tensorrt-llm"}
 WHOSE = ("ours", "upstream")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     for whose in WHOSE:
-        config.addinivalue_line("markers", f"xfail_{whose}(reason): an expected failure that is {whose} to mend")
+        config.addinivalue_line("markers", f"xfail_{whose}(reason, only=): an expected failure that is {whose} to mend")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -55,12 +57,20 @@ def _field_paths(backend: str) -> frozenset[str]:
     return frozenset(field.path for field in walk(ExperimentConfig, backend))
 
 
+def _version(item: pytest.Item) -> str:
+    """The installed version of the backend whose folder the test is in."""
+    backend = next((part for part in reversed(item.path.parts) if part in BACKENDS), "")
+    return importlib.metadata.version(PACKAGES[backend]) if backend in PACKAGES else ""
+
+
 def _say_whose_gap(item: pytest.Item) -> None:
     if any(item.iter_markers("xfail")):
         raise pytest.UsageError(f"{item.nodeid}: say whose gap it is: xfail_ours(reason) or xfail_upstream(reason)")
     for whose in WHOSE:
         for marker in item.iter_markers(f"xfail_{whose}"):
-            if len(marker.args) != 1 or not isinstance(marker.args[0], str) or marker.kwargs:
-                raise pytest.UsageError(f'{item.nodeid}: write @pytest.mark.xfail_{whose}("reason")')
+            if len(marker.args) != 1 or not isinstance(marker.args[0], str) or set(marker.kwargs) - {"only"}:
+                raise pytest.UsageError(f'{item.nodeid}: write @pytest.mark.xfail_{whose}("reason", only="VERSION")')
+            if marker.kwargs.get("only", _version(item)) != _version(item):
+                continue
             item.user_properties.append(("xfail", whose))
             item.add_marker(pytest.mark.xfail(reason=marker.args[0], strict=True))

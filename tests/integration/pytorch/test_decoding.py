@@ -128,8 +128,11 @@ def test_length_decides_between_beams(load: Load) -> None:
     assert short < long
 
 
+NO_CHUNKS = pytest.mark.xfail_upstream("prefill chunks raise ValueError: no cache was made before them", only="5.0.0")
+
+
 @pytest.mark.field("prefill_chunk_size", "observed")
-@pytest.mark.parametrize(("size", "widest"), [(4, 4), (None, 11)])
+@pytest.mark.parametrize(("size", "widest"), [pytest.param(4, 4, marks=NO_CHUNKS), (None, 11)])
 def test_prompt_is_processed_in_chunks(load: Load, size: int | None, widest: int) -> None:
     backend = load({"prefill_chunk_size": size} if size else {}, max_tokens=2)
     with watched(backend.model.model) as seen:

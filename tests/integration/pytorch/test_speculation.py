@@ -100,6 +100,9 @@ def test_number_of_drafts_adapts(load: Load, other_weights: str, schedule: str) 
     assert (len(set(widths)) == 1) is (schedule == "constant")
 
 
+@pytest.mark.xfail_upstream(
+    "drafting with early exit raises TypeError: get_candidates() lacks an argument", only="5.0.0"
+)
 @pytest.mark.field("assistant_early_exit", "observed")
 def test_first_layers_draft(load: Load) -> None:
     plain = tokens(load({"dtype": "float64"}, max_tokens=12))
