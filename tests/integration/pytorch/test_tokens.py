@@ -14,7 +14,10 @@ from .fixtures_running import TEXT, hub_repository, opened, run, watched
 
 Load = Callable[..., Any]
 TOKENIZER = "transformers.AutoTokenizer.from_pretrained"
-TEMPLATE = "{% for message in messages %}<s>{{ message['content'] }}</s>{% endfor %}{% if add_generation_prompt %}<s>{% endif %}"
+TEMPLATE = (
+    "{% for message in messages %}<s>{{ message['content'] }}</s>{% endfor %}"
+    "{% if add_generation_prompt %}<s>{% endif %}"
+)
 
 
 def with_start_token(folder: Path, tiny_llama: Path) -> Path:
