@@ -77,6 +77,14 @@ def _is_valid(data: Mapping[str, Any]) -> bool:
     return True
 
 
+def value_at(data: Mapping[str, Any], field: BoundField) -> Any:
+    """What a configuration, as a user writes it, says for the field."""
+    value: Any = data
+    for key in field.keys:
+        value = value[key]
+    return value
+
+
 def _optional_ancestor(field: BoundField) -> tuple[str, ...]:
     """The nearest section on the way that may be left out; a required field goes with it."""
     model: Any = ExperimentConfig

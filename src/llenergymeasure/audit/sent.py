@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from llenergymeasure.audit import ledger
 from llenergymeasure.audit.coverage import fields_of
 from llenergymeasure.audit.recorder import Built, Recorder, Reference
-from llenergymeasure.audit.samples import sample_config
+from llenergymeasure.audit.samples import sample_config, value_at
 from llenergymeasure.config.bindings import BoundField, Target
 from llenergymeasure.config.models import ExperimentConfig
 from llenergymeasure.core.experiment import plan
@@ -30,7 +30,7 @@ def check_sent(field: BoundField, surface: Surface) -> str:
         after = observe(data, surface)
     except Exception as error:  # noqa: BLE001 - whatever fails here is the finding
         return f"the backend module failed: {type(error).__name__}: {error}"
-    value = _value_at(data, field)
+    value = value_at(data, field)
     targets = set(field.targets(surface.backend))
     present = {target for target in targets if surface.find(target.entry_point, target.name) or target.backend == ""}
     for target in sorted(present, key=str):
@@ -99,13 +99,6 @@ def arrived(value: Any, recorded: Any) -> bool:
     if isinstance(value, list | tuple) and isinstance(recorded, list | tuple):
         return len(value) == len(recorded) and all(map(arrived, value, recorded))
     return type(value) is type(recorded) and bool(value == recorded)
-
-
-def _value_at(data: Mapping[str, Any], field: BoundField) -> Any:
-    value: Any = data
-    for key in field.keys:
-        value = value[key]
-    return value
 
 
 def _related(field: BoundField, backend: str) -> set[Target]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from llenergymeasure.audit.samples import sample_config
+from llenergymeasure.audit.samples import sample_config, value_at
 from llenergymeasure.config.bindings import BoundField, walk
 from llenergymeasure.config.models import ExperimentConfig
 from llenergymeasure.config.pytorch.entry_points import FROM_PRETRAINED, GENERATION_CONFIG, TOKENIZER
@@ -67,7 +67,7 @@ def test_decoding_gets_the_value(tiny_llama: Path, assistant: Path, known: dict[
     if cache is not None:
         library = cache.get("backend", "quanto")
         require_package(QUANTIZED_CACHE[library].partition(".")[0], f"the quantized cache's library {library}")
-    sent = value_at(data, field.keys)
+    sent = value_at(data, field)
     assert confirms(sent, effective(data, field, known))
     untouched = field.path.rpartition(".")[0] + field.name + json.dumps(without, sort_keys=True)
     if untouched not in known:
@@ -100,11 +100,4 @@ def effective(data: Mapping[str, Any], field: BoundField, known: dict[str, Any])
     sections = field.keys[1:-1] if field.keys[0] == "pytorch" else ()
     for name in (*sections, field.targets("pytorch")[0].name):
         place = (place or {}).get(name)
-    return place
-
-
-def value_at(data: Mapping[str, Any], keys: tuple[str, ...]) -> Any:
-    place: Any = data
-    for key in keys:
-        place = place[key]
     return place

@@ -1,0 +1,79 @@
+"""Options of the quantization methods that need special hardware, packages or checkpoints, one by one.
+
+Where the method loads, the loaded model's configuration reads the option back; elsewhere the reason is the API's.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llenergymeasure.audit.samples import sample_config, value_at
+from llenergymeasure.audit.wiring import absence
+from llenergymeasure.config.bindings import BoundField, walk
+from llenergymeasure.config.models import ExperimentConfig
+from llenergymeasure.core.api import RealApi
+from llenergymeasure.core.replicas import LocalReplica
+from llenergymeasure.core.session import Share
+from llenergymeasure.errors import LlemError
+
+# These run on any CPU: test_quantization.py shows what each of their options does.
+SHOWN_ELSEWHERE = (
+    "[bitsandbytes_4bit]",
+    "[bitsandbytes_8bit]",
+    "[quanto]",
+    "[hqq]",
+    "[int8_weight_only]",
+    "[int8_dynamic_activation_int8_weight]",
+    "[int8_dynamic_activation_intx_weight]",
+    "[intx_weight_only]",
+    "[float8_weight_only]",
+)
+NEEDS_MORE = ("intx_packing_format",)
+KEY = "pytorch.quantization["
+
+
+def _fields() -> list[BoundField]:
+    found = [field for field in walk(ExperimentConfig, "pytorch") if field.path.startswith(KEY)]
+    return [field for field in found if field.name in NEEDS_MORE or not _is_shown(field)]
+
+
+def _is_shown(field: BoundField) -> bool:
+    return field.name == "quant_type" or any(part in field.path for part in SHOWN_ELSEWHERE)
+
+
+def _marked(field: BoundField) -> Any:
+    return pytest.param(field, id=field.path, marks=pytest.mark.field(field.path, "effective"))
+
+
+@pytest.mark.parametrize("field", [_marked(field) for field in _fields()])
+def test_loaded_model_reads_the_option_back(field: BoundField, tiny_llama: Path) -> None:
+    surface = RealApi().surface("pytorch")
+    if why := absence(field, surface):
+        pytest.skip(f"needs a transformers version that has it: {why}")
+    data, _ = sample_config(field, surface)
+    config = ExperimentConfig.model_validate({**data, "model": str(tiny_llama)})
+    replica = LocalReplica(config, Share())
+    try:
+        (opened,) = replica.open()
+    except LlemError as error:
+        pytest.skip(
+            f"needs a machine, package or checkpoint for this method: {error.cause.splitlines()[0]}".replace(
+                str(tiny_llama), "the model"
+            )
+        )
+    finally:
+        replica.close()
+    loaded = opened.effective.values["model"]["quantization"]
+    if not opened.effective.values["model"]["quantized_modules"]:
+        pytest.skip("needs hardware on which the method quantizes: here the weights stay as they were")
+    assert _holds(loaded, field.name, value_at(data, field))
+
+
+def _holds(document: Any, name: str, value: Any) -> bool:
+    """Whether a configuration says so at any depth; objects in it are their text."""
+    if isinstance(document, dict):
+        return (name in document and str(value).casefold() in str(document[name]).casefold()) or any(
+            _holds(item, name, value) for item in document.values()
+        )
+    return isinstance(document, str) and f"{name}={value}".casefold() in document.casefold()
