@@ -91,7 +91,7 @@ def quantized_modules(model: Any) -> Counter[str]:
     """How many modules of each class hold quantized weights: a class, or a weight tensor, that is not torch's own."""
     found: Counter[str] = Counter()
     for module in model.modules():
-        weight = getattr(module, "weight", None)
+        weight: Any = getattr(module, "weight", None)
         weight = weight.to_local() if hasattr(weight, "to_local") else weight  # a rank's part of a tensor
         own = type(module).__module__.startswith(("torch.nn.", "transformers.models."))
         tensor = type(weight)
