@@ -23,7 +23,7 @@ OWN_PACKAGE = "llenergymeasure"
 class Model(BaseModel):
     """Base of every config model: immutable, no unknown keys, descriptions from attribute docstrings."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, validate_default=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod

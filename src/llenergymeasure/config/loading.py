@@ -93,6 +93,11 @@ def _parse(path: Path, text: str) -> tuple[Any, dict[Location, int]]:
         ) from None
     except tomllib.TOMLDecodeError as error:
         raise RequestError(f"{path}: not valid TOML: {error}", "mend the file at that place") from None
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # a date that is none, a number of thousands of digits, endless nesting
+        raise RequestError(f"{path}: cannot be read as a configuration: {error}", "mend the file") from None
 
 
 def _each_once(pairs: list[tuple[str, Any]], path: Path) -> dict[str, Any]:

@@ -6,15 +6,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from llenergymeasure.config.bindings import OWN_PACKAGE, Target
+from llenergymeasure.config.bindings import OWN_PACKAGE, Target, walk
 from llenergymeasure.config.lowering import Build, Calls, lower
 from llenergymeasure.config.models import ExperimentConfig
 from llenergymeasure.config.pytorch.entry_points import CALLED
 from llenergymeasure.core.session import texts
 from llenergymeasure.errors import RequestError
 from llenergymeasure.surface import renames, snapshots
-from llenergymeasure.surface.model import IGNORED, Parameter, Surface
+from llenergymeasure.surface.model import DEPRECATED, IGNORED, Parameter, Surface
 
+SECRETS = ("token", "use_auth_token")
 _WEIGHTS = ("*.safetensors", "*.bin", "*.gguf", "*.safetensors.index.json")
 _TOKENIZERS = (
     "tokenizer.json",
@@ -65,16 +66,27 @@ def check_against(config: ExperimentConfig, surface: Surface) -> Calls:
 def _check_passthrough(config: ExperimentConfig, calls: Calls) -> None:
     """What is passed through must reach a call, and must not take a field's place."""
     fields = lower(config.model_copy(update={"passthrough": {}})).origins
+    bound = {
+        target: field.path
+        for field in walk(ExperimentConfig, config.backend)
+        for target in field.targets(config.backend)
+    }
     for target, path in calls.origins.items():
         if not path.startswith("passthrough."):
             continue
         if target in fields:
             raise RequestError(f"{path}: contradicts {fields[target]}, which sets the same parameter", f"remove {path}")
+        if target.name in SECRETS:
+            raise RequestError(
+                f"{path}: a secret would stand in the result", "put it into the environment, as HF_TOKEN"
+            )
         if target.entry_point not in CALLED:
             raise RequestError(
                 f"{path}: would be ignored: this tool makes no call of its own to {target.entry_point}",
                 f"passthrough reaches {', '.join(CALLED)}",
             )
+        if target in bound:
+            raise RequestError(f"{path}: is the field {bound[target]}", f"set {bound[target]}, which checks its value")
 
 
 def sent_parameters(calls: Calls) -> list[tuple[Target, Any, str]]:
@@ -121,6 +133,12 @@ def _check_parameter(target: Target, value: Any, path: str, surface: Surface) ->
         raise RequestError(
             f"{path}: {value!r} is not one of {choices} in {surface.package} {surface.version}",
             f"did you mean {near[0]}?" if near else "take one of them",
+        )
+    if passed and parameter.status == DEPRECATED:
+        known = renames.new_name(surface.backend, target.entry_point, target.name)
+        raise RequestError(
+            f"{path}: is deprecated in {surface.package} {surface.version}",
+            f"it is now {known}" if known else "remove it",
         )
     if passed and not type_fits(value, parameter):
         raise RequestError(f"{path}: {value!r} is no {parameter.type}", f"{target} takes {parameter.type}")

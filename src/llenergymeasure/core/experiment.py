@@ -2,9 +2,11 @@
 
 import dataclasses
 import os
+import signal
+import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -40,6 +42,8 @@ class Progress:
     repeat: int = 0
 
 
+SHORT_WINDOW_S = 0.5  # below it, one hiccup of the machine decides the figures
+
 OnProgress = Callable[[Progress], None]
 
 
@@ -62,12 +66,11 @@ def run_experiment(config: ExperimentConfig, on_progress: OnProgress = lambda _:
         gpus = sorted({device for replica in opened for device in replica.devices})
         with _meters(config, gpus) as meters:
             measured = _measure(config, replicas, opened, meters, on_progress)
-        if measured.complete:
-            replicas.finish()
+        found = replicas.finish() if measured.complete else []
     finally:
         replicas.close()
     on_progress(Progress("done"))
-    return _result(config, opened, measured, started_at)
+    return _result(config, opened, measured, started_at, found)
 
 
 def plan(config: ExperimentConfig, api: Api) -> list[Share]:
@@ -141,9 +144,25 @@ def _measure(
                 long_enough = time.perf_counter() - window.start_s >= config.measurement.min_duration_s
                 complete = len(passes) >= config.measurement.repeats and long_enough
     except KeyboardInterrupt:
-        replicas.stop()
+        # Whoever is impatient and presses it again must not lose what was finished.
+        with _deaf_to_interrupts():
+            replicas.stop()
+            outputs = replicas.take()
+        return _Measured(window, _by_pass(outputs), complete, warmup_s)
     outputs = replicas.take()
     return _Measured(window, _by_pass(outputs), complete, warmup_s)
+
+
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class _Tracker:
@@ -208,7 +227,11 @@ def _records_of(output: BatchOutput, repeat: int, batch: int) -> list[RequestRec
 
 
 def _result(
-    config: ExperimentConfig, opened: Sequence[Opened], measured: _Measured, started_at: datetime
+    config: ExperimentConfig,
+    opened: Sequence[Opened],
+    measured: _Measured,
+    started_at: datetime,
+    found: Sequence[str],
 ) -> results.Result:
     energy = measured.window.energy()
     used_gpus = any(replica.devices for replica in opened)
@@ -217,7 +240,17 @@ def _result(
     summary = summarise(records, measured.window.duration_s, figure_j)
     effective = opened[0].effective
     differences = [dataclasses.asdict(difference) for difference in effective.differences]
-    warnings = [*(f"{difference}" for difference in effective.differences), *effective.warnings, *energy.warnings]
+    warnings = [
+        *(f"{difference}" for difference in effective.differences),
+        *effective.warnings,
+        *energy.warnings,
+        *found,
+    ]
+    if measured.window.duration_s < SHORT_WINDOW_S:
+        warnings.append(
+            f"the window lasted {measured.window.duration_s:.3f} s: figures of so short a run are mostly chance; "
+            "set measurement.min_duration_s"
+        )
     if not measured.complete:
         warnings.insert(
             0,

@@ -1,6 +1,7 @@
 """Replicas of the model, in this process or in their own: started together, gathered, never left behind."""
 
 import contextlib
+import dataclasses
 import multiprocessing
 import os
 import signal
@@ -65,7 +66,7 @@ class Replicas(Protocol):
 
     def take(self) -> list[BatchOutput]: ...
 
-    def finish(self) -> None: ...
+    def finish(self) -> list[str]: ...
 
     def stop(self) -> None: ...
 
@@ -94,8 +95,8 @@ class LocalReplica:
     def take(self) -> list[BatchOutput]:
         return self._session.take()
 
-    def finish(self) -> None:
-        self._session.finish()
+    def finish(self) -> list[str]:
+        return self._session.finish()
 
     def stop(self) -> None:
         """Nothing runs beside this thread."""
@@ -141,7 +142,13 @@ class ProcessReplicas:
 
     def open(self) -> list[Opened]:
         opened = self._all("open", lambda _: None)
-        return [answer for share, answer in zip(self._shares, opened, strict=True) if share.rank == 0]
+        return [self._whole(share.replica, opened) for share in self._shares if share.rank == 0]
+
+    def _whole(self, replica: int, opened: Sequence[Opened]) -> Opened:
+        """What a replica's first rank tells, with the devices of all its ranks: each of them draws power."""
+        ranks = [answer for share, answer in zip(self._shares, opened, strict=True) if share.replica == replica]
+        devices = sorted({device for answer in ranks for device in answer.devices})
+        return dataclasses.replace(ranks[0], devices=tuple(devices))
 
     def warm_up(self) -> None:
         self._all("warm_up", lambda _: None)
@@ -158,8 +165,8 @@ class ProcessReplicas:
             for output in outputs
         ]
 
-    def finish(self) -> None:
-        self._all("finish", lambda _: None)
+    def finish(self) -> list[str]:
+        return [warning for answer in self._all("finish", lambda _: None) for warning in answer]
 
     def stop(self) -> None:
         """Let every replica end the batch it is in, and take the answers that are still under way."""

@@ -1,5 +1,6 @@
 """One replica's work in whichever process it runs: load, encode its share of the prompts, warm up, run, read back."""
 
+import itertools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -63,6 +64,7 @@ class Session:
         self.backend: Backend = PyTorchBackend(version_calls(config, self.api), self.api, share.device)
         self.batches: list[Batch] = []
         self.outputs: list[BatchOutput] = []
+        self._compilations: int | None = None
 
     def open(self) -> Opened:
         """Load and prepare, so that nothing is left to do in the window but to generate."""
@@ -82,10 +84,19 @@ class Session:
         )
 
     def warm_up(self) -> None:
-        """Run batches of the real workload, the widest first, so that memory and kernels are at their final size."""
-        widest = sorted(self.batches, key=lambda batch: -max(len(prompt.ids) for prompt in batch.prompts))
-        for batch in widest[: self.config.measurement.warmup_batches]:
+        """Run batches of the real workload, the largest first, so that memory and kernels are at their final size."""
+        for batch in self._warmup_batches():
             self.backend.generate(batch)
+        self._compilations = self.backend.compilations()
+
+    def _warmup_batches(self) -> list[Batch]:
+        largest = sorted(self.batches, key=lambda batch: -len(batch.prompts) * _width(batch))
+        wanted = self.config.measurement.warmup_batches
+        if wanted and self.backend.compilations() is not None:
+            # A shape that comes up in the window for the first time would be compiled in it.
+            shapes = {(len(batch.prompts), _width(batch)): batch for batch in reversed(largest)}
+            wanted, largest = max(wanted, len(shapes)), [*shapes.values(), *largest]
+        return list(itertools.islice(itertools.cycle(largest), wanted))
 
     def run(self, should_stop: Callable[[], bool], tick: Callable[[int], None]) -> bool:
         """One pass over the share; outputs are kept even when it is interrupted.
@@ -106,9 +117,14 @@ class Session:
         outputs, self.outputs = self.outputs, []
         return outputs
 
-    def finish(self) -> None:
-        """Checks that need a run behind them."""
+    def finish(self) -> list[str]:
+        """Checks that need a run behind them; what a reader of the figures must know is returned."""
         self.backend.verify_ran()
+        compilations = self.backend.compilations()
+        if compilations is not None and self._compilations is not None and compilations > self._compilations:
+            count = compilations - self._compilations
+            return [f"{count} graphs were compiled inside the window: its figures include that time"]
+        return []
 
     def close(self) -> None:
         self.batches = []
@@ -118,6 +134,10 @@ class Session:
         ids = encoded_prompts(self.config, self.backend)
         shares = prompt_sources.split(ids, self.share.replicas)
         return [Prompt(index, tuple(item)) for index, item in shares[self.share.replica]]
+
+
+def _width(batch: Batch) -> int:
+    return max(len(prompt.ids) for prompt in batch.prompts)
 
 
 def version_calls(config: ExperimentConfig, api: Api) -> Calls:

@@ -286,3 +286,19 @@ def test_a_backend_that_is_not_installed_says_the_pip_command(monkeypatch: pytes
     with pytest.raises(EnvironmentLacksError) as caught:
         check_before_loading(configured())
     assert caught.value.remedy == 'pip install "llenergymeasure[pytorch]"'
+
+
+@pytest.mark.parametrize(
+    ("entry_point", "name", "value", "cause", "remedy"),
+    [
+        (GENERATION_CONFIG, "temperature", 0.7, "is the field pytorch.temperature", "set pytorch.temperature"),
+        (FROM_PRETRAINED, "token", "hf_x", "a secret would stand in the result", "HF_TOKEN"),
+        (FROM_PRETRAINED, "torch_dtype", "auto", "is deprecated", "it is now dtype"),
+    ],
+)
+def test_passthrough_does_not_get_around_a_field_or_the_ledger(
+    entry_point: str, name: str, value: Any, cause: str, remedy: str
+) -> None:
+    error = refused("5.23.0", passthrough={entry_point: {name: value}})
+    assert cause in error.cause
+    assert remedy in error.remedy

@@ -70,7 +70,7 @@ def test_continuous_batching_takes_all_prompts_at_once(configured: Configured, r
 
 @pytest.mark.parametrize(
     ("warmup", "widths"),
-    [(0, []), (1, [3]), (2, [3, 2]), (9, [3, 2, 2, 1, 1])],
+    [(0, []), (1, [3]), (2, [3, 2]), (7, [3, 2, 2, 1, 1, 3, 2])],
 )
 def test_warm_up_runs_real_batches_the_widest_first(
     configured: Configured, recorder: Recorder, warmup: int, widths: list[int]

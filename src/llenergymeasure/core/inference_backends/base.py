@@ -68,6 +68,9 @@ class Backend(Protocol):
     def verify_ran(self) -> None:
         """Checks that need a finished call, such as that compilation really happened."""
 
+    def compilations(self) -> int | None:
+        """Graphs compiled so far in this process, None where nothing was asked to be compiled."""
+
     def devices(self) -> list[int]:
         """Indices of the CUDA devices that the model uses, empty on CPU."""
 

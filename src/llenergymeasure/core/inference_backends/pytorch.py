@@ -139,7 +139,7 @@ class PyTorchBackend:
 
     def prepare(self, prompts: Sequence[Prompt]) -> list[Batch]:
         if GENERATE_BATCH in self.calls:
-            return [Batch(tuple(prompts))]
+            return [Batch(tuple(prompts))] if prompts else []
         cut = self.api.resolve(MAKE_BATCHES)(prompts, **self.calls[MAKE_BATCHES])
         return [Batch(batch.prompts, self._pad(batch.prompts)) for batch in cut]
 
@@ -182,19 +182,33 @@ class PyTorchBackend:
     ) -> BatchOutput:
         per_prompt = len(rows) // len(batch.prompts)
         ends, pad = pytorch_readback.end_tokens(self.model, self.generation)
-        stop_pad = pad if "stop_strings" in self.generation else None
         # Accepted drafts may exceed the limit in older versions; what is returned means the same everywhere.
         limit = self.generation.get("max_new_tokens")
         rows = [row[:limit] for row in rows]
-        cut = [tuple(row[: count_generated(row, ends, stop_pad)]) for row in rows]
+        cut = [tuple(row[: self._length(row, ends, pad)]) for row in rows]
         sequences = tuple(
             tuple(cut[index * per_prompt : (index + 1) * per_prompt]) for index in range(len(batch.prompts))
         )
-        finished = tuple("length" if max(map(len, group)) == limit else "stop" for group in sequences)
+        longest = (max(group, key=len) for group in sequences)
+        finished = tuple("length" if len(row) == limit and row[-1] not in ends else "stop" for row in longest)
         return BatchOutput(batch.prompts, *span, steps, sequences, finished)
+
+    def _length(self, row: Sequence[int], ends: frozenset[int], pad: int | None) -> int:
+        """Tokens that a row really generated; where a stop string ended it, an end token behind it is padding."""
+        stops = self.generation.get("stop_strings")
+        if stops is None:
+            return count_generated(row, ends)
+        length = count_generated(row, ends, pad)
+        if length and row[length - 1] == pad and pad in ends:
+            text = self.tokenizer.decode(row[: length - 1])
+            if any(stop in text for stop in ([stops] if isinstance(stops, str) else stops)):
+                return length - 1
+        return length
 
     def _generate_continuously(self, batch: Batch) -> BatchOutput:
         sent = materialise(self.calls[GENERATE_BATCH], self.api)
+        if self.api.surface("pytorch").find(GENERATE_BATCH, "record_timestamps"):
+            sent = {"record_timestamps": True, **sent}
         config = pytorch_readback.merged_generation_config(self.model, self.generation)
         start = time.perf_counter()
         answers = self.model.generate_batch(
@@ -224,6 +238,9 @@ class PyTorchBackend:
 
     def verify_ran(self) -> None:
         pytorch_readback.verify_compiled(self.calls, self.api)
+
+    def compilations(self) -> int | None:
+        return pytorch_readback.compilations(self.calls, self.api)
 
     def devices(self) -> list[int]:
         return pytorch_readback.cuda_devices(self.model)

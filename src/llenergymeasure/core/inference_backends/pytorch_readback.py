@@ -145,7 +145,7 @@ def read_back(backend: "PyTorchBackend", batch: Batch) -> Effective:
         if name in generation and not same(plain(sent), generation[name]) and not isinstance(sent, Build)
     ]
     warnings = []
-    if backend.device is None and backend.api.resolve("torch.cuda.is_available")():
+    if not cuda_devices(model) and backend.api.resolve("torch.cuda.is_available")():
         warnings.append("a GPU is there, and the model runs on the CPU")
     return Effective(values, tuple(differences), tuple(warnings))
 
@@ -254,13 +254,18 @@ def _model_values(model: Any, calls: Calls) -> dict[str, Any]:
 
 def verify_compiled(calls: Calls, api: Api) -> None:
     """Refuse a run for which compilation was sent and none happened."""
-    if TORCH_COMPILE not in calls:
-        return
-    if not api.resolve("torch._dynamo.utils.counters")["stats"]["unique_graphs"]:
+    if compilations(calls, api) == 0:
         raise NotAsRequestedError(
             "pytorch.torch_compile: compilation was asked for, and no graph was compiled",
             "run with TORCH_LOGS=graph_breaks to see why, or remove pytorch.torch_compile",
         )
+
+
+def compilations(calls: Calls, api: Api) -> int | None:
+    """Graphs that torch compiled in this process so far, None where the forward pass is not compiled."""
+    if TORCH_COMPILE not in calls:
+        return None
+    return int(api.resolve("torch._dynamo.utils.counters")["stats"]["unique_graphs"])
 
 
 def cuda_devices(model: Any) -> list[int]:
