@@ -110,7 +110,7 @@ def main(session: nox.Session) -> None:
     """The main job: audits, every PyTorch cell, the matrix, and the quickstart experiment."""
     cells = len(PYTORCH_VERSIONS)
     what = f"this project into .nox (50 MB), {cells} environments with PyTorch into build/cells ({1.2 * cells:.0f} GB)"
-    _tell(session, f"{what} and a small model (90 MB)", f"{3 * cells} minutes")
+    _tell(session, f"{what} and a small model (90 MB)", f"{4 * cells} minutes")
     session.install("-e", ".")
     _audit(session)
     # A red cell hides neither the others nor the quickstart: merging comes last and fails if any cell is red.
