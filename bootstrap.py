@@ -34,7 +34,7 @@ def main(arguments: list[str]) -> int:
         print("usage: python3 bootstrap.py SESSION... [nox options]\n")
         print("  main   audits, every pinned PyTorch cell, the compatibility matrix, the quickstart experiment")
         print("         (installs about 6 GB into build/, takes about 20 minutes)")
-        print("  tests  the unit tests (installs about 100 MB into .nox/, takes 1 to 2 minutes for each Python from 3.11 to 3.13)")
+        print("  tests  the unit tests (for each Python here, 3.11 to 3.13, about 100 MB in .nox/ and 1 to 2 minutes)")
         print("  -l     lists every session")
         return 0
     try:
