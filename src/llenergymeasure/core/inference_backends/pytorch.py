@@ -2,7 +2,6 @@
 
 import contextlib
 import gc
-import re
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -25,7 +24,7 @@ from llenergymeasure.config.pytorch.entry_points import (
 from llenergymeasure.config.pytorch.speculation import Drafting
 from llenergymeasure.core.api import Api, materialise
 from llenergymeasure.core.batching import Batch, BatchOutput, Prompt
-from llenergymeasure.core.inference_backends import pytorch_readback
+from llenergymeasure.core.inference_backends import pytorch_continuous, pytorch_readback
 from llenergymeasure.core.inference_backends.base import Effective
 from llenergymeasure.core.requests import count_generated
 from llenergymeasure.errors import RequestError
@@ -158,7 +157,7 @@ class PyTorchBackend:
 
     def generate(self, batch: Batch) -> BatchOutput:
         if GENERATE_BATCH in self.calls:
-            return self._generate_continuously(batch)
+            return pytorch_continuous.generate(self, batch)
         clock = StepClock(self._synchronizer())
         arguments = self.generation_arguments()
         criteria = self.api.resolve("transformers.StoppingCriteriaList")([clock])
@@ -171,15 +170,14 @@ class PyTorchBackend:
         steps = tuple((at, length - width) for at, length in clock.steps)
         if steps:  # the last step's token is there when generate returns
             end = max(end, steps[-1][0])
-        return self._output(batch, (start, end), [row[width:] for row in rows], (steps,) * len(batch.prompts))
+        return self.output(batch, (start, end), [row[width:] for row in rows], (steps,) * len(batch.prompts))
 
     def generation_arguments(self) -> dict[str, Any]:
         """Arguments for one call; generate takes keys out of a mapping as it uses them, so each call gets its own."""
         return {name: dict(value) if isinstance(value, dict) else value for name, value in self.generation.items()}
 
-    def _output(
-        self, batch: Batch, span: tuple[float, float], rows: Sequence[Sequence[int]], steps: Any
-    ) -> BatchOutput:
+    def output(self, batch: Batch, span: tuple[float, float], rows: Sequence[Sequence[int]], steps: Any) -> BatchOutput:
+        """What one call returned, rows of generated tokens cut at their end; `span` is its start and end in seconds."""
         per_prompt = len(rows) // len(batch.prompts)
         ends, pad = pytorch_readback.end_tokens(self.model, self.generation)
         # Accepted drafts may exceed the limit in older versions; what is returned means the same everywhere.
@@ -204,34 +202,6 @@ class PyTorchBackend:
             if any(stop in text for stop in ([stops] if isinstance(stops, str) else stops)):
                 return length - 1
         return length
-
-    def _generate_continuously(self, batch: Batch) -> BatchOutput:
-        sent = materialise(self.calls[GENERATE_BATCH], self.api)
-        if self.api.surface("pytorch").find(GENERATE_BATCH, "record_timestamps"):
-            sent = {"record_timestamps": True, **sent}
-        config = pytorch_readback.merged_generation_config(self.model, self.generation)
-        start = time.perf_counter()
-        answers = self.model.generate_batch(
-            inputs=[list(prompt.ids) for prompt in batch.prompts], generation_config=config, **sent
-        )
-        end = time.perf_counter()
-        # Some versions give answers as they finish; the numbers in their ids say whose they are.
-        found = [
-            answers[request] for request in sorted(answers, key=lambda name: [*map(int, re.findall(r"\d+", name))])
-        ]
-        failed = [answer.error for answer in found if answer.error]
-        expected = len(batch.prompts) * (config.num_return_sequences or 1)
-        if failed or len(found) != expected:
-            reason = failed[0] if failed else f"{expected - len(found)} of {expected} requests gave no answer"
-            raise RequestError(
-                f"pytorch.continuous_batching: transformers failed to generate: {reason}", "see the backend's log above"
-            )
-        per_prompt = len(found) // len(batch.prompts)
-        steps = tuple(
-            tuple((at, number + 1) for number, at in enumerate(getattr(answer, "timestamps", None) or ()))
-            for answer in found[::per_prompt]
-        )
-        return self._output(batch, (start, end), [answer.generated_tokens for answer in found], steps)
 
     def effective(self, batch: Batch) -> Effective:
         return pytorch_readback.read_back(self, batch)
