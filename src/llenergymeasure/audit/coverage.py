@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, get_args, get_origin
 
-from llenergymeasure.audit import ledger
 from llenergymeasure.config.bindings import OWN_PACKAGE, BoundField, alternatives, walk
 from llenergymeasure.config.models import ExperimentConfig
+from llenergymeasure.surface import ledger
 from llenergymeasure.surface.model import Surface
 
 FIELD = "field"

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from llenergymeasure.audit import ledger
 from llenergymeasure.audit.coverage import fields_of
 from llenergymeasure.audit.recorder import Built, Recorder, Reference
 from llenergymeasure.audit.samples import sample_config, value_at
@@ -12,6 +11,7 @@ from llenergymeasure.config.bindings import BoundField, Target
 from llenergymeasure.config.models import ExperimentConfig
 from llenergymeasure.core.experiment import plan
 from llenergymeasure.core.session import Session
+from llenergymeasure.surface import ledger
 from llenergymeasure.surface.model import Surface
 
 if TYPE_CHECKING:

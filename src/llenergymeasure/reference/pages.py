@@ -6,7 +6,6 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
-from llenergymeasure.audit import ledger
 from llenergymeasure.audit.coverage import fields_of
 from llenergymeasure.config.bindings import Section
 from llenergymeasure.config.models import ExperimentConfig
@@ -15,7 +14,7 @@ from llenergymeasure.matrix.merge import Matrix, merge, read_folder
 from llenergymeasure.matrix.page import markdown
 from llenergymeasure.matrix.spec import load
 from llenergymeasure.reference.fields import entries
-from llenergymeasure.surface import snapshots
+from llenergymeasure.surface import ledger, snapshots
 
 BACKENDS = ("pytorch",)
 

@@ -6,11 +6,10 @@ from dataclasses import replace
 import pytest
 
 from llenergymeasure.audit import coverage as coverage_module
-from llenergymeasure.audit import ledger
 from llenergymeasure.audit.coverage import KINDS, UNACCOUNTED, coverage, fields_of, stale_entries
-from llenergymeasure.audit.ledger import Entry, Ledger
 from llenergymeasure.config.pytorch.entry_points import GENERATION_CONFIG, SET_SEED
-from llenergymeasure.surface import snapshots
+from llenergymeasure.surface import ledger, snapshots
+from llenergymeasure.surface.ledger import Entry, Ledger
 from llenergymeasure.surface.model import Parameter, Surface
 
 VERSIONS = snapshots.versions("pytorch")

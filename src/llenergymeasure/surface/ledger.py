@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
 
+from llenergymeasure.surface.packages import packages
+
 KINDS = ("owned", "passthrough", "excluded")
 CATEGORIES = (
     "serving-only",
@@ -57,8 +59,10 @@ class Ledger:
 def load(backend: str) -> Ledger:
     """Read every ledger file of a backend; a wrong category or a parameter that stands twice raises ValueError."""
     entries: list[Entry] = []
-    for file in sorted((files("llenergymeasure.audit") / "ledger").iterdir(), key=lambda file: file.name):
-        if file.name == f"{backend}.toml" or (file.name.startswith(f"{backend}-") and file.name.endswith(".toml")):
+    packages(backend)  # refuses an unknown backend
+    folder = files("llenergymeasure.surface") / "data" / backend
+    for file in sorted(folder.iterdir(), key=lambda file: file.name):
+        if file.name.startswith("ledger") and file.name.endswith(".toml"):
             entries.extend(_read(tomllib.loads(file.read_text(encoding="utf-8")), file.name))
     seen: set[tuple[str, str]] = set()
     for entry in entries:
