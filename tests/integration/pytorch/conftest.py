@@ -49,12 +49,13 @@ def _tiny_models_are_quick(tiny_llama: Path) -> None:
 @pytest.fixture
 def load(tiny_llama: Path) -> Iterator[Callable[..., Any]]:
     """Load the tiny model with a `pytorch:` section, through lowering and the real backend; closed afterwards."""
-    from llenergymeasure.config.lowering import lower
     from llenergymeasure.config.models import ExperimentConfig
     from llenergymeasure.core.api import RealApi
+    from llenergymeasure.core.experiment import plan
     from llenergymeasure.core.inference_backends.pytorch import PyTorchBackend
+    from llenergymeasure.core.session import version_calls
 
-    opened = []
+    opened, api = [], RealApi()
 
     def _load(
         pytorch: dict[str, Any], *, model: Path = tiny_llama, max_tokens: int = 4, **settings: Any
@@ -68,7 +69,8 @@ def load(tiny_llama: Path) -> Iterator[Callable[..., Any]]:
                 **settings,
             }
         )
-        opened.append(PyTorchBackend(lower(config), RealApi()))
+        # On the GPU where there is one: what an experiment would do.
+        opened.append(PyTorchBackend(version_calls(config, api), api, plan(config, api)[0].device))
         opened[-1].load()
         return opened[-1]
 

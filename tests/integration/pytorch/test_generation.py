@@ -13,6 +13,7 @@ from llenergymeasure.config.models import ExperimentConfig
 from llenergymeasure.config.pytorch.entry_points import FROM_PRETRAINED, GENERATION_CONFIG, TOKENIZER
 from llenergymeasure.core.api import RealApi
 from llenergymeasure.core.batching import Prompt
+from llenergymeasure.core.experiment import plan
 from llenergymeasure.core.inference_backends.pytorch import PyTorchBackend
 from llenergymeasure.core.inference_backends.pytorch_readback import same
 from llenergymeasure.core.session import version_calls
@@ -85,12 +86,13 @@ def confirms(sent: Any, actual: Any) -> bool:
 def effective(data: Mapping[str, Any], field: BoundField, known: dict[str, Any]) -> Any:
     """The field's value in the generation config of a real decoding call, read back through the tool."""
     api = RealApi()
-    calls = version_calls(ExperimentConfig.model_validate(data), api)
+    config = ExperimentConfig.model_validate(data)
+    calls, device = version_calls(config, api), plan(config, api)[0].device
     loading = str((calls[FROM_PRETRAINED], calls[TOKENIZER]))
     if loading not in known:
-        known[loading] = PyTorchBackend(calls, api)
+        known[loading] = PyTorchBackend(calls, api, device)
         known[loading].load()
-    backend = PyTorchBackend(calls, api)
+    backend = PyTorchBackend(calls, api, device)
     backend.model, backend.tokenizer = known[loading].model, known[loading].tokenizer
     backend.generation = backend._generation_arguments()
     ids = tuple(backend.encode([TEXT], chat=False)[0])
