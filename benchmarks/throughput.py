@@ -13,7 +13,9 @@ from pathlib import Path
 
 from llenergymeasure.audit.tiny import make_tiny_llama
 from llenergymeasure.config.models import ExperimentConfig
-from llenergymeasure.core.session import Session, Share
+from llenergymeasure.core.api import RealApi
+from llenergymeasure.core.experiment import plan
+from llenergymeasure.core.session import Session
 
 
 def plain(session: Session) -> int:
@@ -58,7 +60,7 @@ def main() -> None:
                 "pytorch": pytorch,
             }
         )
-        session = Session(config, Share())
+        session = Session(config, plan(config, RealApi())[0])
         session.open()
         plain(session), through_tool(session)
         ratios, rates = [], []
