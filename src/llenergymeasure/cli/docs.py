@@ -16,7 +16,7 @@ Checkout = Annotated[Path, typer.Option(help="the checkout whose docs folder is 
 @app.command("build")
 def build(checkout: Checkout = Path()) -> None:
     """Write every generated page."""
-    from llenergymeasure.core.results import write_whole
+    from llenergymeasure.core.writing import write_whole
     from llenergymeasure.reference.pages import generated_pages
 
     for path, text in generated_pages(checkout).items():

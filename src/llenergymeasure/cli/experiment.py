@@ -37,7 +37,7 @@ def run(
     """Run one experiment: load, warm up, measure, write result.json, print a summary."""
     from llenergymeasure.cli.progress import showing_progress
     from llenergymeasure.config.loading import load_config
-    from llenergymeasure.core.results import prepare_folder, write_result
+    from llenergymeasure.core.writing import prepare_folder, write_result
 
     loaded = load_config(config)
     place = output or Path("results") / config.stem
@@ -107,7 +107,7 @@ def schema(
 ) -> None:
     """Print the JSON Schema of a configuration, for editors."""
     from llenergymeasure.config.models import ExperimentConfig
-    from llenergymeasure.core.results import write_whole
+    from llenergymeasure.core.writing import write_whole
 
     text = json.dumps(
         {"$schema": "https://json-schema.org/draft/2020-12/schema", **ExperimentConfig.model_json_schema()}, indent=1

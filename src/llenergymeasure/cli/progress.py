@@ -4,6 +4,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Iterator
+from typing import Any
 
 from llenergymeasure.core.experiment import OnProgress, Progress
 
@@ -16,34 +17,52 @@ def showing_progress(*, quiet: bool) -> Iterator[OnProgress]:
     if quiet:
         yield lambda _: None
     elif sys.stderr.isatty():
-        with _bar() as callback:
+        from rich.console import Console
+
+        with showing_bar(Console(stderr=True)) as callback:
             yield callback
     else:
         yield _Lines()
 
 
 @contextlib.contextmanager
-def _bar() -> Iterator[OnProgress]:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+def showing_bar(console: Any) -> Iterator[OnProgress]:
+    """A bar over the whole window; before it, only the phase and its time are known."""
+    from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
     columns = (
         TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
+        BarColumn(bar_width=24),
+        TaskProgressColumn(show_speed=False),
+        TextColumn("elapsed"),
         TimeElapsedColumn(),
+        TextColumn("remaining"),
         TimeRemainingColumn(),
     )
     # Twice a second: each drawing takes the interpreter from the work that is measured.
-    with Bar(*columns, console=Console(stderr=True), transient=True, refresh_per_second=2) as bar:
+    with Bar(*columns, console=console, transient=True, refresh_per_second=2) as bar:
         task = bar.add_task("loading", total=None)
+        phase = "loading"
 
         def update(progress: Progress) -> None:
-            repeat = f" (pass {progress.repeat})" if progress.repeat > 1 else ""
-            bar.update(task, description=progress.phase + repeat, completed=progress.done, total=progress.total or None)
+            nonlocal phase
+            if progress.phase != phase:
+                phase = progress.phase
+                bar.reset(task, total=1.0 if progress.total else None)
+            bar.update(task, description=described(progress), completed=progress.share)
 
         yield update
+
+
+def described(progress: Progress) -> str:
+    """The phase and what of it is done, in requests, and in seconds where time decides as well."""
+    if not progress.total:
+        return progress.phase
+    if not progress.min_duration_s:
+        return f"{progress.phase}: {progress.done} of {progress.total} requests"
+    done = f"{progress.done} requests" if progress.done >= progress.total else f"{progress.done} of {progress.total}"
+    return f"{progress.phase}: {done}, {progress.elapsed_s:.0f} of {progress.min_duration_s:g} s"
 
 
 class _Lines:
@@ -58,7 +77,7 @@ class _Lines:
         if progress.phase != self._phase:
             self._say(progress.phase)
         elif progress.total and now_s - self._last_s >= LINE_EVERY_S:
-            self._say(f"{progress.phase}: {progress.done} of {progress.total}, pass {progress.repeat}")
+            self._say(described(progress))
         else:
             return
         self._phase, self._last_s = progress.phase, now_s

@@ -1,5 +1,7 @@
 """Prompts as token ids, and how they are cut into the batches that a backend runs."""
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -52,3 +54,9 @@ class BatchOutput:
 def make_batches(prompts: Sequence[Prompt], batch_size: int = 1) -> list[Batch]:
     """Cut prompts into calls of at most batch_size, in order."""
     return [Batch(tuple(prompts[start : start + batch_size])) for start in range(0, len(prompts), batch_size)]
+
+
+def prompts_sha256(encoded: Sequence[Sequence[int]]) -> str:
+    """The identity of a workload: the same token ids in the same order, whatever they were made from."""
+    text = json.dumps([list(ids) for ids in encoded], separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()

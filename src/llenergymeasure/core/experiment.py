@@ -1,6 +1,5 @@
 """One experiment: check, load, warm up, measure in one window, and gather the result."""
 
-import dataclasses
 import os
 import signal
 import threading
@@ -11,18 +10,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from llenergymeasure.config.lowering import as_document
 from llenergymeasure.config.models import ExperimentConfig
 from llenergymeasure.config.pytorch.entry_points import FROM_PRETRAINED, PLAN_REPLICAS
 from llenergymeasure.core import results
 from llenergymeasure.core.api import Api, RealApi
-from llenergymeasure.core.batching import BatchOutput
 from llenergymeasure.core.checks import check_before_loading
 from llenergymeasure.core.energy.meters import NoMeter
-from llenergymeasure.core.energy.window import Meters, Window, open_meters
-from llenergymeasure.core.environment import describe_environment
+from llenergymeasure.core.energy.window import Meters, open_meters
+from llenergymeasure.core.gathering import Measured, by_pass, check_all_came_home, gather
 from llenergymeasure.core.replicas import LocalReplica, ProcessReplicas, Replicas
-from llenergymeasure.core.requests import RequestRecord, from_step_times, summarise
 from llenergymeasure.core.session import Opened, Share, version_calls
 
 
@@ -32,17 +28,26 @@ class Progress:
 
     Attributes:
         phase: loading, warming up, measuring, done.
-        done, total: requests answered in this pass, of all in a pass; 0, 0 before measuring.
-        repeat: the pass, from 1.
+        done: requests answered in the window, over all passes.
+        total: requests that the window has at least; it goes on until both these and min_duration_s are reached.
+        elapsed_s, min_duration_s: time in the window, and how long it lasts at least.
+        repeat: the pass over the workload, from 1; 0 before measuring.
     """
 
     phase: str
     done: int = 0
     total: int = 0
+    elapsed_s: float = 0.0
+    min_duration_s: float = 0.0
     repeat: int = 0
 
+    @property
+    def share(self) -> float:
+        """How much of the window is done, 0 to 1: whichever of requests and time is further from its end."""
+        shares = [self.done / self.total] if self.total else []
+        shares += [self.elapsed_s / self.min_duration_s] if self.min_duration_s else []
+        return min([*shares, 1.0]) if shares else 0.0
 
-SHORT_WINDOW_S = 0.5  # below it, one hiccup of the machine decides the figures
 
 OnProgress = Callable[[Progress], None]
 
@@ -70,7 +75,7 @@ def run_experiment(config: ExperimentConfig, on_progress: OnProgress = lambda _:
     finally:
         replicas.close()
     on_progress(Progress("done"))
-    return _result(config, opened, measured, started_at, found)
+    return gather(config, opened, measured, started_at, found, RealApi())
 
 
 def plan(config: ExperimentConfig, api: Api) -> list[Share]:
@@ -114,43 +119,37 @@ def _meters(config: ExperimentConfig, gpus: Sequence[int]) -> AbstractContextMan
     return nullcontext(Meters(off, off))
 
 
-@dataclass
-class _Measured:
-    window: Window
-    passes: list[list[BatchOutput]]
-    complete: bool
-    warmup_s: float
-
-
 def _measure(
     config: ExperimentConfig, replicas: Replicas, opened: Sequence[Opened], meters: Meters, on_progress: OnProgress
-) -> _Measured:
-    total = sum(replica.requests for replica in opened)
+) -> Measured:
+    requests = sum(replica.requests for replica in opened)
     on_progress(Progress("warming up"))
     before = time.perf_counter()
     replicas.warm_up()
     warmup_s = time.perf_counter() - before
-    tracker = _Tracker(total, on_progress)
-    passes: list[list[BatchOutput]] = []
-    complete = False
+    tracker = _Tracker(config, requests, on_progress)
+    runs, complete = 0, False  # outputs are fetched after the window: moving them is no part of the work
     window = meters.window()
     try:
         with window:
+            tracker.start()
             while not complete:
                 tracker.next_pass()
                 if not replicas.run(tracker.tick):
                     break
-                passes.append([])  # the outputs are fetched after the window: moving them is no part of the work
+                runs += 1
                 long_enough = time.perf_counter() - window.start_s >= config.measurement.min_duration_s
-                complete = len(passes) >= config.measurement.repeats and long_enough
+                complete = runs >= config.measurement.repeats and long_enough
     except KeyboardInterrupt:
         # Whoever is impatient and presses it again must not lose what was finished.
         with _deaf_to_interrupts():
             replicas.stop()
             outputs = replicas.take()
-        return _Measured(window, _by_pass(outputs), complete, warmup_s)
-    outputs = replicas.take()
-    return _Measured(window, _by_pass(outputs), complete, warmup_s)
+    else:
+        outputs = replicas.take()
+    passes = by_pass(outputs)
+    check_all_came_home(passes, requests, runs)
+    return Measured(window, passes, complete, warmup_s)
 
 
 @contextmanager
@@ -168,122 +167,21 @@ def _deaf_to_interrupts() -> Iterator[None]:
 class _Tracker:
     """Counts answered requests for the progress display; a callback per batch, nothing else inside the window."""
 
-    def __init__(self, total: int, on_progress: OnProgress) -> None:
-        self._total, self._on_progress = total, on_progress
+    def __init__(self, config: ExperimentConfig, requests: int, on_progress: OnProgress) -> None:
+        self._total = requests * config.measurement.repeats
+        self._min_duration_s = config.measurement.min_duration_s
+        self._on_progress = on_progress
         self._done = self._repeat = 0
+        self._start_s = 0.0
+
+    def start(self) -> None:
+        self._start_s = time.perf_counter()
 
     def next_pass(self) -> None:
-        self._done, self._repeat = 0, self._repeat + 1
+        self._repeat += 1
         self.tick(0)
 
     def tick(self, count: int) -> None:
         self._done += count
-        self._on_progress(Progress("measuring", self._done, self._total, self._repeat))
-
-
-def _by_pass(outputs: Sequence[BatchOutput]) -> list[list[BatchOutput]]:
-    """Outputs grouped by the pass they belong to: the n-th answer to a prompt is of the n-th pass."""
-    seen: dict[int, int] = {}
-    passes: list[list[BatchOutput]] = []
-    for output in outputs:
-        first = output.prompts[0].index
-        number = seen.get(first, 0)
-        seen[first] = number + 1
-        while len(passes) <= number:
-            passes.append([])
-        passes[number].append(output)
-    return passes
-
-
-def _finished(passes: Sequence[Sequence[BatchOutput]], requests: int) -> int:
-    """Passes in which every prompt was answered."""
-    return sum(sum(len(output.prompts) for output in outputs) == requests for outputs in passes)
-
-
-def _records(passes: Sequence[Sequence[BatchOutput]]) -> list[RequestRecord]:
-    ordered = sorted(
-        ((output.end_s, repeat, output) for repeat, outputs in enumerate(passes) for output in outputs),
-        key=lambda item: item[:2],
-    )
-    return [
-        record for batch, (_, repeat, output) in enumerate(ordered) for record in _records_of(output, repeat, batch)
-    ]
-
-
-def _records_of(output: BatchOutput, repeat: int, batch: int) -> list[RequestRecord]:
-    records = []
-    for prompt, sequences, steps, finished in zip(
-        output.prompts, output.sequences, output.steps or ((),) * len(output.prompts), output.finished, strict=True
-    ):
-        counts = tuple(len(sequence) for sequence in sequences)
-        first, between, whole = None, None, (output.end_s - output.start_s) * 1000
-        if steps:
-            latencies = from_step_times(output.start_s, steps, max(counts))
-            first, between, whole = dataclasses.astuple(latencies)
-        records.append(
-            RequestRecord(prompt.index, repeat, batch, len(prompt.ids), counts, first, between, whole, finished)
-        )
-    return records
-
-
-def _result(
-    config: ExperimentConfig,
-    opened: Sequence[Opened],
-    measured: _Measured,
-    started_at: datetime,
-    found: Sequence[str],
-) -> results.Result:
-    energy = measured.window.energy()
-    used_gpus = any(replica.devices for replica in opened)
-    records = _records(measured.passes)
-    figure_j = energy.gpu_total_j if used_gpus else energy.cpu_package_j
-    summary = summarise(records, measured.window.duration_s, figure_j)
-    effective = opened[0].effective
-    differences = [dataclasses.asdict(difference) for difference in effective.differences]
-    warnings = [
-        *(f"{difference}" for difference in effective.differences),
-        *effective.warnings,
-        *energy.warnings,
-        *found,
-    ]
-    if measured.window.duration_s < SHORT_WINDOW_S:
-        warnings.append(
-            f"the window lasted {measured.window.duration_s:.3f} s: figures of so short a run are mostly chance; "
-            "set measurement.min_duration_s"
-        )
-    if not measured.complete:
-        warnings.insert(
-            0,
-            "interrupted: the figures are those of the batches that were finished, "
-            "and energy includes the one that was not",
-        )
-    return results.Result(
-        status="complete" if measured.complete else "interrupted",
-        backend=config.backend,
-        started_at=started_at.isoformat(timespec="seconds"),
-        summary=results.SummaryResult.model_validate(dataclasses.asdict(summary)),
-        energy=results.Energy(
-            gpu_energy_j=energy.gpu_energy_j,
-            gpu_total_j=energy.gpu_total_j,
-            cpu_package_j=energy.cpu_package_j,
-            reasons=energy.reasons,
-        ),
-        warnings=warnings,
-        configuration=results.Configuration(
-            requested=config.model_dump(mode="json", exclude_none=True),
-            sent=as_document(version_calls(config, RealApi())),
-            effective=effective.values,
-            differences=differences,
-        ),
-        replicas=len(opened),
-        load_s=max(replica.load_s for replica in opened),
-        warmup_s=measured.warmup_s,
-        repeats=_finished(measured.passes, sum(replica.requests for replica in opened)),
-        environment=describe_environment(config.backend),
-        requests=[
-            results.RequestResult.model_validate(
-                {**dataclasses.asdict(record), "sequence_output_tokens": list(record.sequence_output_tokens)}
-            )
-            for record in records
-        ],
-    )
+        elapsed_s = time.perf_counter() - self._start_s
+        self._on_progress(Progress("measuring", self._done, self._total, elapsed_s, self._min_duration_s, self._repeat))

@@ -2,39 +2,11 @@
 
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from operator import itemgetter
 
-
-@dataclass(frozen=True)
-class RequestRecord:
-    """One prompt, answered once.
-
-    Attributes:
-        index: of the prompt, in the order of the config; the same in every repeat.
-        repeat: which pass over all prompts.
-        batch: which call to the backend; requests of one call share it.
-        input_tokens: tokens of the prompt after truncation, padding not counted.
-        sequence_output_tokens: generated tokens of each returned sequence, up to and including its end token.
-        output_tokens: their sum.
-        time_to_first_token_ms, inter_token_latency_ms, request_latency_ms: see `from_step_times`.
-        finish_reason: why generation ended, such as `stop` or `length`.
-    """
-
-    index: int
-    repeat: int
-    batch: int
-    input_tokens: int
-    sequence_output_tokens: tuple[int, ...]
-    time_to_first_token_ms: float | None
-    inter_token_latency_ms: float | None
-    request_latency_ms: float
-    finish_reason: str
-    output_tokens: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "output_tokens", sum(self.sequence_output_tokens))
+from llenergymeasure.core.results import Distribution, RequestResult, Summary
 
 
 @dataclass(frozen=True)
@@ -44,50 +16,6 @@ class Latencies:
     time_to_first_token_ms: float | None
     inter_token_latency_ms: float | None
     request_latency_ms: float
-
-
-@dataclass(frozen=True)
-class Distribution:
-    """Mean and percentiles of `count` values.
-
-    Percentiles interpolate linearly between the two nearest values, at rank (count - 1) · p/100 counted from 0: type 7
-    of Hyndman and Fan (1996), numpy's default and what vLLM's benchmark reports.
-    """
-
-    count: int
-    mean: float
-    p50: float
-    p90: float
-    p99: float
-
-
-@dataclass(frozen=True)
-class Summary:
-    """All requests of one window. None is "undefined or not read", never 0.
-
-    Attributes:
-        window_s: how long the window lasted; what happens between requests is in it.
-        output_tokens_per_second: output_tokens / window_s. Prompt tokens are not in it.
-        requests_per_second: requests / window_s.
-        time_to_first_token_ms, inter_token_latency_ms, request_latency_ms: over the requests that have one.
-        energy_j: gross energy of the window.
-        energy_per_output_token_j: energy_j / output_tokens. Reading the prompt is in the numerator, so it falls as
-            answers grow longer.
-        energy_per_request_j: energy_j / requests.
-    """
-
-    requests: int
-    input_tokens: int
-    output_tokens: int
-    window_s: float
-    output_tokens_per_second: float | None
-    requests_per_second: float | None
-    time_to_first_token_ms: Distribution | None
-    inter_token_latency_ms: Distribution | None
-    request_latency_ms: Distribution | None
-    energy_j: float | None
-    energy_per_output_token_j: float | None
-    energy_per_request_j: float | None
 
 
 def count_generated(ids: Sequence[int], eos: Collection[int], pad: int | None = None) -> int:
@@ -139,11 +67,11 @@ def from_step_times(start_s: float, steps: Sequence[tuple[float, int]], n_tokens
     return Latencies(_ms(first_s - start_s), between_ms, _ms(last_s - start_s))
 
 
-def summarise(records: Sequence[RequestRecord], window_s: float, energy_j: float | None) -> Summary:
+def summarise(records: Sequence[RequestResult], window_s: float, energy_j: float | None) -> Summary:
     """The summary of all requests that ran in one window.
 
     Args:
-        records: of every repeat in the window.
+        records: of every pass in the window.
         window_s: the window's duration.
         energy_j: what the window used; None where it could not be read.
     """
@@ -153,14 +81,14 @@ def summarise(records: Sequence[RequestRecord], window_s: float, energy_j: float
         input_tokens=sum(record.input_tokens for record in records),
         output_tokens=output_tokens,
         window_s=window_s,
-        output_tokens_per_second=_ratio(output_tokens, window_s),
-        requests_per_second=_ratio(len(records), window_s),
+        output_tokens_per_second=rate(output_tokens, window_s),
+        requests_per_second=rate(len(records), window_s),
         time_to_first_token_ms=distribution(record.time_to_first_token_ms for record in records),
         inter_token_latency_ms=distribution(record.inter_token_latency_ms for record in records),
         request_latency_ms=distribution(record.request_latency_ms for record in records),
         energy_j=energy_j,
-        energy_per_output_token_j=_ratio(energy_j, output_tokens),
-        energy_per_request_j=_ratio(energy_j, len(records)),
+        energy_per_output_token_j=rate(energy_j, output_tokens),
+        energy_per_request_j=rate(energy_j, len(records)),
     )
 
 
@@ -186,7 +114,8 @@ def percentile(ordered: Sequence[float], percent: float) -> float:
     return ordered[below] + (ordered[above] - ordered[below]) * (rank - below)
 
 
-def _ratio(amount: float | None, per: float) -> float | None:
+def rate(amount: float | None, per: float) -> float | None:
+    """Their quotient; None where one is missing or there is nothing to divide by."""
     return amount / per if amount is not None and per > 0 else None
 
 

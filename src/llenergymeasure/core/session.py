@@ -9,9 +9,11 @@ from llenergymeasure.config.lowering import Calls, lower
 from llenergymeasure.config.models import ExperimentConfig
 from llenergymeasure.core import prompts as prompt_sources
 from llenergymeasure.core.api import Api, RealApi
-from llenergymeasure.core.batching import Batch, BatchOutput, Prompt
+from llenergymeasure.core.batching import Batch, BatchOutput, Prompt, prompts_sha256
+from llenergymeasure.core.environment import describe_process
 from llenergymeasure.core.inference_backends.base import Backend, Effective
 from llenergymeasure.core.inference_backends.pytorch import PyTorchBackend
+from llenergymeasure.core.results import Process
 from llenergymeasure.errors import RequestError
 
 
@@ -45,6 +47,8 @@ class Opened:
         batches: calls per pass over its share.
         devices: CUDA devices that its model is on.
         load_s: from the start of loading to the first call's readiness, imports included.
+        process: its share of the CPU.
+        prompts_sha256: identity of the whole workload, the same in every replica.
     """
 
     requests: int
@@ -52,6 +56,8 @@ class Opened:
     devices: tuple[int, ...]
     effective: Effective
     load_s: float
+    process: Process
+    prompts_sha256: str
 
 
 class Session:
@@ -65,6 +71,7 @@ class Session:
         self.batches: list[Batch] = []
         self.outputs: list[BatchOutput] = []
         self._compilations: int | None = None
+        self._prompts_sha256 = ""
 
     def open(self) -> Opened:
         """Load and prepare, so that nothing is left to do in the window but to generate."""
@@ -81,6 +88,8 @@ class Session:
             devices=tuple(self.backend.devices()),
             effective=effective,
             load_s=loaded - start,
+            process=describe_process(),
+            prompts_sha256=self._prompts_sha256,
         )
 
     def warm_up(self) -> None:
@@ -132,6 +141,7 @@ class Session:
 
     def _prompts(self) -> list[Prompt]:
         ids = encoded_prompts(self.config, self.backend)
+        self._prompts_sha256 = prompts_sha256(ids)
         shares = prompt_sources.split(ids, self.share.replicas)
         return [Prompt(index, tuple(item)) for index, item in shares[self.share.replica]]
 

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from llenergymeasure.audit import recorder as recorder_module
-from llenergymeasure.core.results import read_result
+from llenergymeasure.core.writing import read_result
 
 
 @pytest.mark.usefixtures("installed")

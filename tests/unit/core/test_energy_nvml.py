@@ -7,7 +7,7 @@ import pynvml
 import pytest
 
 from llenergymeasure.core.energy.meters import NoMeter
-from llenergymeasure.core.energy.nvml import NvmlMeter
+from llenergymeasure.core.energy.nvml import BoardFacts, NvmlMeter, board_facts
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,7 @@ class Board:
     name: str = "H100"
     energy_mj: int | Exception = 1000
     mig: int | Exception = 0
+    limit_mw: int | Exception = 700_000
 
 
 H100 = {"name": "H100"}
@@ -38,6 +39,8 @@ ASKED = (
     "nvmlDeviceGetName",
     "nvmlDeviceGetMigMode",
     "nvmlDeviceGetTotalEnergyConsumption",
+    "nvmlDeviceGetEnforcedPowerLimit",
+    "nvmlSystemGetDriverVersion",
 )
 FOUR = [Board("GPU-aa00"), Board("GPU-aa11"), Board("GPU-bb22"), Board("GPU-cc33")]
 
@@ -64,6 +67,8 @@ def _fake(boards: Sequence[Board]) -> Any:
     nvml.nvmlDeviceGetUUID.side_effect = answer("uuid")
     nvml.nvmlDeviceGetName.side_effect = answer("name")
     nvml.nvmlDeviceGetTotalEnergyConsumption.side_effect = answer("energy_mj")
+    nvml.nvmlDeviceGetEnforcedPowerLimit.side_effect = answer("limit_mw")
+    nvml.nvmlSystemGetDriverVersion.return_value = "580.95.05"
     nvml.nvmlDeviceGetMigMode.side_effect = lambda handle: [answer("mig")(handle), 0]
     return nvml
 
@@ -245,3 +250,26 @@ def test_a_meter_closes_once() -> None:
     meter.close()
 
     nvml.nvmlShutdown.assert_called_once()
+
+
+class TestBoardFacts:
+    """Driver and power limit, which explain figures and never decide whether there are any."""
+
+    def test_of_every_board(self) -> None:
+        nvml = _fake([Board("GPU-aa00"), Board("GPU-bb22", limit_mw=350_500)])
+        assert board_facts(nvml) == {
+            "GPU-aa00": BoardFacts("580.95.05", 700.0),
+            "GPU-bb22": BoardFacts("580.95.05", 350.5),
+        }
+        nvml.nvmlShutdown.assert_called_once_with()
+
+    def test_what_nvml_refuses_is_none(self) -> None:
+        nvml = _fake([Board("GPU-aa00", limit_mw=pynvml.NVMLError_NotSupported())])
+        nvml.nvmlSystemGetDriverVersion.side_effect = pynvml.NVMLError_Unknown()
+        assert board_facts(nvml) == {"GPU-aa00": BoardFacts(None, None)}
+
+    def test_without_nvml_there_are_none(self) -> None:
+        nvml = _fake([Board("GPU-aa00")])
+        nvml.nvmlInit.side_effect = pynvml.NVMLError_LibraryNotFound()
+        assert board_facts(nvml) == {}
+        nvml.nvmlShutdown.assert_not_called()

@@ -1,6 +1,7 @@
 """A whole experiment on the recorder: what is measured, what is written, and what Ctrl-C leaves."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from llenergymeasure.core import experiment
 from llenergymeasure.core.energy.window import Meters, Window
 from llenergymeasure.core.experiment import Progress, plan, run_experiment
 from llenergymeasure.core.replicas import LocalReplica
-from llenergymeasure.core.results import Result
+from llenergymeasure.core.results import Difference, Result
 from llenergymeasure.errors import EnvironmentLacksError, RequestError
 
 Configured = Callable[..., ExperimentConfig]
@@ -76,9 +77,24 @@ def test_progress_goes_through_its_phases(configured: Configured) -> None:
     run_experiment(configured({"batch_size": 2}, measurement={"repeats": 2}), seen.append)
     assert list(dict.fromkeys(item.phase for item in seen)) == ["loading", "warming up", "measuring", "done"]
     assert [(item.repeat, item.done) for item in seen if item.phase == "measuring"] == [
-        (1, 0), (1, 2), (1, 3), (2, 0), (2, 2), (2, 3),
+        (1, 0), (1, 2), (1, 3), (2, 3), (2, 5), (2, 6),
     ]  # fmt: skip
-    assert {item.total for item in seen if item.phase == "measuring"} == {3}
+    assert {item.total for item in seen if item.phase == "measuring"} == {6}
+    assert [item.share for item in seen if item.phase == "measuring"] == pytest.approx(
+        [0, 2 / 6, 3 / 6, 3 / 6, 5 / 6, 1]
+    )
+
+
+def test_progress_waits_for_the_slower_of_requests_and_time(configured: Configured) -> None:
+    assert Progress("measuring", done=3, total=4, elapsed_s=1, min_duration_s=4).share == 0.25
+    assert Progress("measuring", done=1, total=4, elapsed_s=3, min_duration_s=4).share == 0.25
+    assert Progress("measuring", done=8, total=4, elapsed_s=5, min_duration_s=4).share == 1
+    assert Progress("loading").share == 0
+    seen: list[Progress] = []
+    run_experiment(configured(measurement={"min_duration_s": 0.05}), seen.append)
+    measuring = [item for item in seen if item.phase == "measuring"]
+    assert all(earlier.share <= later.share for earlier, later in pairwise(measuring))
+    assert measuring[-1].done > measuring[-1].total == 3
 
 
 def test_nothing_but_generate_runs_inside_the_window(
@@ -158,7 +174,7 @@ class TestInterrupted:
 
     @pytest.mark.parametrize(
         ("when", "repeats", "requests"),
-        [((1, 3), 1, 3), ((2, 0), 1, 3), ((2, 1), 1, 4), ((3, 2), 2, 8)],
+        [((1, 3), 1, 3), ((2, 3), 1, 3), ((2, 4), 1, 4), ((3, 8), 2, 8)],
     )
     def test_passes_that_were_finished_count(
         self, configured: Configured, when: tuple[int, int], repeats: int, requests: int
@@ -209,7 +225,7 @@ def test_what_the_backend_raises_names_the_field(configured: Configured, monkeyp
 def test_what_runs_otherwise_than_sent_is_a_warning(configured: Configured, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recorder_module._GenerationConfig, "to_dict", lambda _: {"num_beams": 1, "max_new_tokens": 128})
     result = run_experiment(configured({"num_beams": 2}))
-    assert result.configuration.differences == [{"field": "pytorch.num_beams", "sent": 2, "effective": 1}]
+    assert result.configuration.differences == [Difference(field="pytorch.num_beams", sent=2, effective=1)]
     assert "pytorch.num_beams: 2 was sent, 1 runs" in result.warnings
     assert result.configuration.effective["generation"]["num_beams"] == 1
 

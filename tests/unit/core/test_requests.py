@@ -1,18 +1,18 @@
 """Expected values are worked out by hand in the comments; none comes from the code under test."""
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 import pytest
 
 from llenergymeasure.core.requests import (
     Latencies,
-    RequestRecord,
     count_generated,
     distribution,
     from_step_times,
     summarise,
 )
+from llenergymeasure.core.results import RequestResult
 
 EOS, PAD = 2, 0
 
@@ -81,16 +81,20 @@ def test_steps_that_cannot_be_are_refused(steps: list[tuple[float, int]], n_toke
 
 def _record(
     index: int, latency_ms: float, *, outputs: tuple[int, ...] = (10,), first_ms: float | None = 5
-) -> RequestRecord:
-    return RequestRecord(index, 0, 0, 7, outputs, first_ms, None, latency_ms, "length")
-
-
-def test_a_record_adds_up_its_sequences() -> None:
-    record = _record(0, 1, outputs=(3, 4))
-
-    assert record.output_tokens == 7
-    assert replace(record, sequence_output_tokens=(1,)).output_tokens == 1
-    assert json.loads(json.dumps(asdict(record)))["output_tokens"] == 7
+) -> RequestResult:
+    return RequestResult(
+        index=index,
+        repeat=0,
+        batch=0,
+        start_s=0,
+        input_tokens=7,
+        output_tokens=sum(outputs),
+        sequence_output_tokens=list(outputs),
+        time_to_first_token_ms=first_ms,
+        inter_token_latency_ms=None,
+        request_latency_ms=latency_ms,
+        finish_reason="length",
+    )
 
 
 def test_the_summary_of_a_window() -> None:
@@ -108,13 +112,13 @@ def test_the_summary_of_a_window() -> None:
     assert summary.energy_per_request_j == pytest.approx(50)
     # 100 200 300 400. Ranks from 0: p50 at 1.5, p90 at 2.7, p99 at 2.97.
     assert summary.request_latency_ms is not None
-    assert asdict(summary.request_latency_ms) == pytest.approx(
+    assert summary.request_latency_ms.model_dump() == pytest.approx(
         {"count": 4, "mean": 250, "p50": 250, "p90": 370, "p99": 397}
     )
     assert summary.time_to_first_token_ms is not None
     assert (summary.time_to_first_token_ms.count, summary.time_to_first_token_ms.mean) == (3, 5)
     assert summary.inter_token_latency_ms is None
-    json.dumps(asdict(summary), allow_nan=False)
+    json.dumps(summary.model_dump(), allow_nan=False)
 
 
 @pytest.mark.parametrize(
@@ -135,9 +139,9 @@ def test_the_summary_of_a_window() -> None:
     ],
 )
 def test_what_is_undefined_is_none_and_not_zero(
-    records: list[RequestRecord], window_s: float, energy_j: float | None, undefined: set[str]
+    records: list[RequestResult], window_s: float, energy_j: float | None, undefined: set[str]
 ) -> None:
-    summary = asdict(summarise(records, window_s, energy_j))
+    summary = summarise(records, window_s, energy_j).model_dump()
 
     # The records of this test have no gap between tokens.
     assert {name for name, value in summary.items() if value is None} == undefined | {"inter_token_latency_ms"}
@@ -157,4 +161,4 @@ def test_percentiles_interpolate_linearly(values: list[float | None], expected: 
     found = distribution(values)
 
     assert found is not None
-    assert tuple(asdict(found).values()) == pytest.approx(expected)
+    assert tuple(found.model_dump().values()) == pytest.approx(expected)

@@ -13,7 +13,8 @@ import pytest
 from llenergymeasure.audit.recorder import Recorder
 from llenergymeasure.config.models import ExperimentConfig
 from llenergymeasure.core.experiment import run_experiment
-from llenergymeasure.core.results import Result, prepare_folder, read_result, write_result, write_whole
+from llenergymeasure.core.results import Result
+from llenergymeasure.core.writing import prepare_folder, read_result, write_result, write_whole
 from llenergymeasure.errors import EnvironmentLacksError, RequestError
 
 

@@ -25,6 +25,40 @@ class Gpu:
     mig: bool
 
 
+@dataclass(frozen=True)
+class BoardFacts:
+    """What a reader of joules must know of a board; None where NVML does not say."""
+
+    driver: str | None
+    power_limit_w: float | None
+
+
+def board_facts(nvml: Any = None) -> dict[str, BoardFacts]:
+    """Driver and power limit in force of every board by its UUID; empty where NVML does not answer."""
+    nvml = import_module("pynvml") if nvml is None else nvml
+    try:
+        nvml.nvmlInit()
+    except nvml.NVMLError:
+        return {}
+    facts = {}
+    try:
+        with suppress(nvml.NVMLError):
+            driver = _or_none(nvml, nvml.nvmlSystemGetDriverVersion)
+            for board in _boards(nvml):
+                limit_mw = _or_none(nvml, nvml.nvmlDeviceGetEnforcedPowerLimit, board.handle)
+                facts[board.uuid] = BoardFacts(driver, None if limit_mw is None else limit_mw / 1000)
+    finally:
+        _shut_down(nvml)
+    return facts
+
+
+def _or_none(nvml: Any, ask: Any, *arguments: Any) -> Any:
+    try:
+        return ask(*arguments)
+    except nvml.NVMLError:
+        return None
+
+
 class NvmlMeter:
     """Energy counters of a fixed set of boards (Volta or newer), each read once per call: about 4 ms a board."""
 
