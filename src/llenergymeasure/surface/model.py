@@ -57,11 +57,18 @@ class Parameter:
 
 @dataclass(frozen=True)
 class EntryPoint:
-    """A callable or class that takes parameters, by the dotted name that users import."""
+    """A callable or class that takes parameters, by the dotted name that users import.
+
+    Attributes:
+        open: takes further names than those listed, such as model config overrides.
+        acts_on: of an object that it gets, by the object's entry point, the parameters that have an effect here.
+            Objects that are not named have their whole effect.
+    """
 
     name: str
     parameters: dict[str, Parameter]
-    open: bool = False  # takes further names than those listed, such as model config overrides
+    open: bool = False
+    acts_on: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -94,7 +101,11 @@ def to_json(surface: Surface) -> str:
     points: dict[str, Any] = {}
     for name, point in sorted(surface.entry_points.items()):
         rows = {key: _parameter_row(parameter) for key, parameter in sorted(point.parameters.items())}
-        points[name] = {"open": True, "parameters": rows} if point.open else {"parameters": rows}
+        points[name] = {
+            **({"open": True} if point.open else {}),
+            **({"acts_on": {key: sorted(names) for key, names in point.acts_on.items()}} if point.acts_on else {}),
+            "parameters": rows,
+        }
     document = {
         "schema": SCHEMA,
         "backend": surface.backend,
@@ -112,7 +123,7 @@ def _one_row_a_line(document: dict[str, Any]) -> str:
     blocks = []
     for name, point in document["entry_points"].items():
         rows = ",\n".join(f"   {_compact(key)}: {_compact(row)}" for key, row in point["parameters"].items())
-        opening = '"open": true, ' if "open" in point else ""
+        opening = "".join(f'"{key}": {_compact(value)}, ' for key, value in point.items() if key != "parameters")
         blocks.append(f'  {_compact(name)}: {{{opening}"parameters": {{\n{rows}\n  }}}}')
     lines = [f" {_compact(key)}: {_compact(value)}" for key, value in head.items()]
     return "{\n" + ",\n".join([*lines, ' "entry_points": {\n' + ",\n".join(blocks) + "\n }"]) + "\n}"
@@ -136,6 +147,7 @@ def from_json(text: str, origin: str = "surface") -> Surface:
                 name,
                 {key: _parameter(key, row) for key, row in point["parameters"].items()},
                 open=point.get("open", False),
+                acts_on={key: tuple(names) for key, names in point.get("acts_on", {}).items()},
             )
             for name, point in document["entry_points"].items()
         }

@@ -27,6 +27,27 @@ class Part:
 
 
 @dataclass(frozen=True)
+class Use:
+    """Where an entry point uses an object that another entry point makes, such as a generation config.
+
+    Attributes:
+        entry_point: of the object; its parameters are meant.
+        names: variables that hold the object.
+        modules: those whose code reads the object's attributes.
+        maker: a method that makes processors from the object; the entry point gives it nothing else.
+        processors: the module of the processors' classes.
+        standing: the class attribute by which a processor says whether the entry point may use it.
+    """
+
+    entry_point: str
+    names: tuple[str, ...]
+    modules: tuple[str, ...]
+    maker: Part
+    processors: str
+    standing: str
+
+
+@dataclass(frozen=True)
 class Recipe:
     """An entry point and where its parameters are read.
 
@@ -39,6 +60,7 @@ class Recipe:
         fallback: a function whose signature's defaults apply where this one's are None.
         handed: (module, variable) of a dict whose entries become the arguments; defaults given there apply.
         constants: (parameter, module, name) of module constants that apply where the parameter is None.
+        uses: an object that it gets, of whose parameters it may act on a part only.
     """
 
     name: str
@@ -49,6 +71,7 @@ class Recipe:
     fallback: Part | None = None
     handed: tuple[str, str] | None = None
     constants: tuple[tuple[str, str, str], ...] = ()
+    uses: Use | None = None
 
 
 @dataclass(frozen=True)
@@ -92,12 +115,15 @@ class Package:
         A module that is read for a class or a function as well is read whole.
         """
         parts = [part for recipe in self.recipes for part in (*recipe.parts, recipe.fallback) if part is not None]
+        uses = [recipe.uses for recipe in self.recipes if recipe.uses is not None]
+        parts += [use.maker for use in uses] + [Part(use.processors, ".__call__") for use in uses]
         whole = {family.module for family in self.families} | {part.module for part in parts if not part.is_method}
-        handed = [recipe.handed for recipe in self.recipes if recipe.handed]
+        texts = [(module, f"{name}.pop(") for module, name in (r.handed for r in self.recipes if r.handed)]
+        texts += [(module, name) for use in uses for module in use.modules for name in use.names]
         return {
             member: Interest(
                 frozenset(part.name.rpartition(".")[2] for part in parts if part.module == member),
-                tuple(f"{variable}.pop(" for module, variable in handed if module == member),
+                tuple(text for module, text in texts if module == member),
             )
-            for member in {part.module for part in parts} - whole
+            for member in ({part.module for part in parts} | {module for module, _ in texts}) - whole
         }

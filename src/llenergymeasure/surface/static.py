@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from llenergymeasure.surface import bodies, construction
+from llenergymeasure.surface import bodies, construction, uses
 from llenergymeasure.surface.evidence import Evidence, checking_methods, describe
 from llenergymeasure.surface.model import ACTIVE, DEPRECATED, IGNORED, UNKNOWN, EntryPoint, Parameter
 from llenergymeasure.surface.recipes import ALL, BODY, POPPED, Family, Package, Part, Recipe
@@ -32,6 +32,11 @@ def entry_points(modules: Modules, package: Package) -> dict[str, EntryPoint]:
         point = entry_point(modules, recipe)
         if point is not None:
             found[point.name] = point
+    for recipe in package.recipes:
+        if recipe.uses is not None and recipe.name in found and recipe.uses.entry_point in found:
+            known = found[recipe.uses.entry_point].parameters.keys()
+            acts_on = tuple(sorted(uses.attributes(modules, recipe.uses) & known))
+            found[recipe.name] = replace(found[recipe.name], acts_on={recipe.uses.entry_point: acts_on})
     return found
 
 

@@ -1,9 +1,10 @@
 """The entry points of Hugging Face transformers, and where each version keeps them."""
 
-from llenergymeasure.surface.recipes import BODY, POPPED, Family, Package, Part, Recipe
+from llenergymeasure.surface.recipes import BODY, POPPED, Family, Package, Part, Recipe, Use
 
 _BASE = "tokenization_utils_base.py"
 _GENERATION = "generation/configuration_utils.py"
+_CONTINUOUS = "generation/continuous_batching"
 _TOKENIZER = "PreTrainedTokenizerBase"
 
 PACKAGE = Package(
@@ -51,7 +52,15 @@ PACKAGE = Package(
         ),
         Recipe(
             "transformers.GenerationMixin.generate_batch",
-            (Part("generation/continuous_batching/continuous_api.py", "ContinuousMixin.generate_batch"),),
+            (Part(f"{_CONTINUOUS}/continuous_api.py", "ContinuousMixin.generate_batch"),),
+            uses=Use(
+                "transformers.GenerationConfig",
+                names=("generation_config", "gen_config", "gen_cfg"),
+                modules=(f"{_CONTINUOUS}/continuous_api.py", f"{_CONTINUOUS}/cache.py"),
+                maker=Part("generation/utils.py", "GenerationMixin._get_logits_processor"),
+                processors="generation/logits_process.py",
+                standing="supports_continuous_batching",
+            ),
         ),
         Recipe("transformers.set_seed", (Part("trainer_utils.py", "set_seed"),)),
         Recipe("transformers.CompileConfig", (Part(_GENERATION, "CompileConfig"),)),
