@@ -51,12 +51,14 @@ class Section(Model):
         entry_point: where a field goes whose declaration names no target.
         always: arguments that the section sends because it is there, such as the switch of its method.
         enables: an entry point that is called because the section is there, even when it sets nothing.
+        replaces: entry points that are then not called any more; what is set for them would be ignored.
         form: what the parent's parameter gets: an `object` of the entry point, or a plain `mapping`.
     """
 
     entry_point: ClassVar[str] = ""
     always: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     enables: ClassVar[str] = ""
+    replaces: ClassVar[tuple[str, ...]] = ()
     form: ClassVar[Literal["object", "mapping"]] = "object"
 
     @model_validator(mode="after")

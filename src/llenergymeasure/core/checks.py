@@ -10,6 +10,7 @@ from llenergymeasure.config.bindings import OWN_PACKAGE, Target, walk
 from llenergymeasure.config.lowering import Build, Calls, lower
 from llenergymeasure.config.models import ExperimentConfig
 from llenergymeasure.config.pytorch.entry_points import CALLED
+from llenergymeasure.core.modes import check_modes
 from llenergymeasure.core.session import texts
 from llenergymeasure.errors import RequestError
 from llenergymeasure.surface import renames, snapshots
@@ -60,6 +61,7 @@ def check_against(config: ExperimentConfig, surface: Surface) -> Calls:
     for target, value, path in sent_parameters(calls):
         _check_parameter(target, value, path, surface)
     _check_passthrough(config, calls)
+    check_modes(config, calls, surface)
     return calls
 
 

@@ -127,10 +127,10 @@ def test_a_bare_backend_section_is_the_backend_with_its_defaults(tmp_path: Path)
             "set only one of them",
         ),
         (
-            "pytorch:\n  batch_size: 2\n  continuous_batching: {}\n",
-            5,
-            "pytorch.continuous_batching",
-            "contradicts batch_size",
+            "pytorch:\n  continuous_batching:\n    block_size: 16\n    page_size: 16\n",
+            6,
+            "pytorch.continuous_batching.page_size",
+            "contradicts block_size",
             "",
         ),
         (

@@ -4,7 +4,14 @@ from typing import Literal
 
 from llenergymeasure.config.bindings import Section, binds, is_set
 from llenergymeasure.config.pytorch.compilation import CompileOptions
-from llenergymeasure.config.pytorch.entry_points import GENERATE_BATCH
+from llenergymeasure.config.pytorch.entry_points import (
+    AUTOCAST,
+    GENERATE,
+    GENERATE_BATCH,
+    MAKE_BATCHES,
+    PAD,
+    TORCH_COMPILE,
+)
 
 CONFIG = "transformers.ContinuousBatchingConfig"
 
@@ -14,6 +21,9 @@ class ContinuousBatching(Section):
 
     entry_point = CONFIG
     enables = GENERATE_BATCH
+    # Prompts are neither cut into batches nor padded. Autocast holds for one thread, and the manager has its own;
+    # the forward pass is compiled by the section's own options.
+    replaces = (GENERATE, MAKE_BATCHES, PAD, AUTOCAST, TORCH_COMPILE)
 
     page_size: int | None = binds(
         ge=4,

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from llenergymeasure.config.bindings import Section, above, binds, equals, is_set
+from llenergymeasure.config.bindings import Section, binds, equals
 from llenergymeasure.config.pytorch.compilation import TorchCompile
 from llenergymeasure.config.pytorch.continuous import ContinuousBatching
 from llenergymeasure.config.pytorch.entry_points import (
@@ -56,14 +56,6 @@ class Runtime(Section):
 
     continuous_batching: ContinuousBatching | None = binds(
         f"{GENERATE_BATCH}:continuous_batching_config",
-        excludes=(
-            is_set("batch_size"),
-            above("num_beams", 1),
-            is_set("prompt_lookup_num_tokens"),
-            is_set("assistant_model"),
-            is_set("cache_implementation"),
-            is_set("torch_compile"),
-        ),
         effect="Finished sequences make room at once: less padding, fuller batches.",
     )
     """Continuous batching instead of fixed batches."""
