@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from llenergymeasure.cli import audit, docs, experiment, matrix, surface
+from llenergymeasure.cli import audit, docs, experiment, matrix, show, surface
 from llenergymeasure.errors import LlemError
 
 app = typer.Typer(
@@ -16,7 +16,7 @@ app = typer.Typer(
     help="Measure what LLM inference costs, with proof that every parameter you set really arrived.",
 )
 app.command("run")(experiment.run)
-app.command("show")(experiment.show)
+app.command("show")(show.show)
 app.command("schema")(experiment.schema)
 app.command("doctor")(experiment.doctor)
 app.add_typer(surface.app, name="surface")

@@ -1,28 +1,19 @@
-"""`llem run`, `show`, `schema` and `doctor`."""
+"""`llem run`, `schema` and `doctor`."""
 
 import json
 import os
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from llenergymeasure.cli.formats import Config, Format
+
 if TYPE_CHECKING:
     from llenergymeasure.core.results import Result
 
-Config = Annotated[Path, typer.Argument(help="configuration: .yaml, .toml or .json", show_default=False)]
-
-
 INTERRUPTED = 130
-
-
-class Format(StrEnum):
-    """How a command prints what it found."""
-
-    TEXT = "text"
-    JSON = "json"
 
 
 def run(
@@ -66,40 +57,6 @@ def run(
         raise typer.Exit(INTERRUPTED)
 
 
-def show(
-    config: Config,
-    version: Annotated[
-        str | None, typer.Option(help="check against a pinned version instead of the installed one")
-    ] = None,
-    output_format: Annotated[Format, typer.Option("--format", help="how to print it")] = Format.TEXT,
-) -> None:
-    """Show what a configuration would send to which entry point; nothing is run."""
-    from llenergymeasure.config.loading import load_config
-    from llenergymeasure.config.lowering import as_document
-    from llenergymeasure.core.checks import check_against
-    from llenergymeasure.surface import snapshots
-
-    loaded = load_config(config)
-    surface = snapshots.load(loaded.backend, version) if version else snapshots.installed(loaded.backend)
-    calls = check_against(loaded, surface)
-    sent = as_document(calls)
-    if output_format is Format.JSON:
-        document = {
-            "backend": loaded.backend,
-            "version": surface.version,
-            "requested": loaded.model_dump(mode="json", exclude_none=True),
-            "sent": sent,
-        }
-        sys.stdout.write(json.dumps(document, indent=1) + "\n")
-        return
-    out = [f"{loaded.backend}: {surface.package} {surface.version}"]
-    for entry_point, arguments in sent.items():
-        out.append(f"\n{entry_point}")
-        origins = {target.name: path for target, path in calls.origins.items() if target.entry_point == entry_point}
-        out.extend(f"  {name} = {value!r}   # {origins.get(name, '')}" for name, value in arguments.items())
-    sys.stdout.write("\n".join(out) + "\n")
-
-
 def schema(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="write here instead of to standard output")
@@ -120,9 +77,13 @@ def schema(
 
 def doctor(output_format: Annotated[Format, typer.Option("--format", help="how to print it")] = Format.TEXT) -> None:
     """Say what this machine can run: backends, meters, runners; for each missing thing, what to do."""
-    from llenergymeasure.core.doctor import examine
+    from llenergymeasure.core.doctor import Finding, examine
+    from llenergymeasure.matrix.runners import runners
 
     findings = examine()
+    for runner in runners():
+        availability = runner.available()
+        findings.append(Finding(f"runner {runner.name}", ok=availability.ok, detail=availability.why))
     if output_format is Format.JSON:
         sys.stdout.write(json.dumps([finding.__dict__ for finding in findings], indent=1) + "\n")
         return

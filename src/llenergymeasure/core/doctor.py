@@ -1,12 +1,15 @@
-"""What this machine can run and measure, and what to do about each thing that is missing."""
+"""What this machine can run and measure with this version, and what to do about each thing that is missing."""
 
-import shutil
 from dataclasses import dataclass
 
+from llenergymeasure.config.bindings import BACKENDS
+from llenergymeasure.config.models import ExperimentConfig
+from llenergymeasure.core.energy.nvml import BoardFacts, board_facts
 from llenergymeasure.core.energy.window import open_meters
 from llenergymeasure.core.environment import installed_version
+from llenergymeasure.surface import snapshots
 
-BACKENDS = {"pytorch": ("transformers", "torch", "accelerate"), "vllm": ("vllm",), "tensorrt": ("tensorrt-llm",)}
+NEEDED = {"pytorch": ("transformers", "torch", "accelerate"), "vllm": ("vllm",), "tensorrt": ("tensorrt-llm",)}
 
 
 @dataclass(frozen=True)
@@ -20,18 +23,13 @@ class Finding:
 
 
 def examine() -> list[Finding]:
-    """Looks at packages, meters and runners; loads no backend."""
-    return [
-        *map(_backend, BACKENDS),
-        *_meters(),
-        *map(_runner, ("docker", "podman")),
-        Finding("runner venv", ok=True, detail="built in"),
-    ]
+    """Looks at packages and meters; loads no backend. A backend that this version cannot run is not offered."""
+    return [*(_backend(name) for name in BACKENDS if name in ExperimentConfig.model_fields), *_meters()]
 
 
 def _backend(name: str) -> Finding:
-    versions = {package: installed_version(package) for package in BACKENDS[name]}
-    missing = [package for package, version in versions.items() if version is None]
+    found = {package: installed_version(package) for package in NEEDED[name]}
+    missing = [package for package, version in found.items() if version is None]
     if missing:
         return Finding(
             f"backend {name}",
@@ -39,32 +37,31 @@ def _backend(name: str) -> Finding:
             detail=f"{', '.join(missing)} not installed",
             remedy=f'pip install "llenergymeasure[{name}]"',
         )
-    return Finding(
-        f"backend {name}", ok=True, detail=", ".join(f"{package} {version}" for package, version in versions.items())
-    )
+    pinned = snapshots.versions(name)
+    detail = ", ".join(f"{package} {version}" for package, version in found.items())
+    if snapshots.installed_version(name) not in pinned:
+        detail += f"; audited are {', '.join(pinned)}: another version's parameters are read from its source"
+    return Finding(f"backend {name}", ok=True, detail=detail)
 
 
 def _meters() -> list[Finding]:
     with open_meters() as meters:
         missing = meters.missing()
         gpus = list(getattr(meters.gpu, "gpus", ()))
+    boards = board_facts() if gpus else {}
     findings = []
     for family in ("gpu", "cpu"):
         reasons = [reason for name, reason in missing.items() if _is_gpu(name) == (family == "gpu")]
-        detail = "; ".join(dict.fromkeys(reasons)) or (f"{len(gpus)} boards" if family == "gpu" else "RAPL")
-        findings.append(Finding(f"{family} energy meter", ok=not reasons, detail=detail))
+        there = ", ".join(_board(gpu.name, boards.get(gpu.uuid)) for gpu in gpus) if family == "gpu" else "RAPL"
+        detail = "; ".join(dict.fromkeys(reasons)) or there
+        findings.append(Finding(f"{family.upper()} energy meter", ok=not reasons, detail=detail))
     return findings
+
+
+def _board(name: str, facts: BoardFacts | None) -> str:
+    driver = f" (driver {facts.driver})" if facts is not None and facts.driver else ""
+    return f"{name}{driver}"
 
 
 def _is_gpu(name: str) -> bool:
     return name == "gpu" or name.startswith("GPU-")
-
-
-def _runner(program: str) -> Finding:
-    found = shutil.which(program)
-    return Finding(
-        f"runner {program}",
-        ok=found is not None,
-        detail="on PATH" if found else "not on PATH",
-        remedy="" if found else f"install {program} to run cells in containers; the venv runner works without",
-    )

@@ -10,6 +10,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from llenergymeasure.audit.coverage import fields_of
 from llenergymeasure.audit.wiring import absence
 from llenergymeasure.config.bindings import OWN_PACKAGE, BoundField, alternatives, discriminator
+from llenergymeasure.core.preview import own_default
 from llenergymeasure.surface import snapshots
 from llenergymeasure.surface.model import UNKNOWN, Surface
 
@@ -107,7 +108,7 @@ def _defaults(field: BoundField, surfaces: Sequence[Surface]) -> str:
         parameters = [surface.find(target.entry_point, target.name) for target in field.targets(surface.backend)]
         known = next((parameter for parameter in parameters if parameter), None)
         if known is None:
-            text = _own_default(field)
+            text = _own(field)
         elif known.required:
             text = "required" if field.info.is_required() else "that of another field"
         else:
@@ -118,22 +119,14 @@ def _defaults(field: BoundField, surfaces: Sequence[Surface]) -> str:
     return "; ".join(f"{text} ({', '.join(versions)})" for text, versions in found.items())
 
 
-def _own_default(field: BoundField) -> str:
-    """The default of this package's own callable."""
-    import inspect
-
-    from llenergymeasure.core.api import RealApi
-
-    for target in field.targets(""):
-        if target.entry_point.startswith(OWN_PACKAGE):
-            default = inspect.signature(RealApi().resolve(target.entry_point)).parameters[target.name].default
-            return _shown(default)
-    return "off"
-
-
 def _shown(value: Any) -> str:
     if value is UNKNOWN:
         return "unknown"
     if isinstance(value, Mapping) and set(value) == {"expr"}:
         return str(value["expr"])
     return json.dumps(value, ensure_ascii=False) if not isinstance(value, str) else value or '""'
+
+
+def _own(field: BoundField) -> str:
+    default = own_default(field)
+    return "off" if default is None else _shown(default)

@@ -1,6 +1,7 @@
 """`llem run`, `show`, `schema` and `doctor`, as a user meets them: exit codes, streams, files."""
 
 import errno
+import importlib.metadata
 import json
 import os
 from pathlib import Path
@@ -173,17 +174,94 @@ def test_a_backend_that_is_not_installed_says_the_pip_command(llem: Any, command
 
 
 class TestShow:
-    def test_what_would_be_sent_and_from_which_field(self, llem: Any) -> None:
+    def test_the_version_the_workload_and_what_is_sent(self, llem: Any) -> None:
         ended = llem("show", "run.yaml", "--version", "5.0.0")
         assert ended.code == 0
-        assert ended.out.splitlines()[0] == "pytorch: transformers 5.0.0"
-        assert "  max_new_tokens = 128   # output.max_tokens" in ended.out
+        lines = ended.out.splitlines()
+        assert lines[0] == "pytorch: transformers 5.0.0 (pinned, not the installed one)"
+        assert "  prompts      3 inline" in lines
+        assert "  input        no limit but the model's context" in lines
+        assert "  output       at most 128 tokens" in lines
+        assert "  seed         0" in lines
+        assert "    max_new_tokens = 128   # output.max_tokens" in lines
+        assert "  transformers.GenerationConfig" in lines
+
+    def test_settings_of_the_tool_with_their_defaults(self, llem: Any) -> None:
+        lines = llem("show", "run.yaml", "--version", "5.0.0").out.splitlines()
+        start = lines.index("settings of the tool")
+        assert [" ".join(line.split()) for line in lines[start + 1 : start + 3]] == [
+            "pytorch.batch_size = 2",
+            "pytorch.num_processes = 1 # default",
+        ]
+
+    def test_a_setting_that_another_field_rules_out_is_not_shown(self, llem: Any, tmp_path: Path) -> None:
+        (tmp_path / "c.yaml").write_text("model: m\nprompts: [a]\npytorch: {continuous_batching: {}}\n")
+        document = json.loads(llem("show", "c.yaml", "--version", "5.23.0", "--format", "json").out)
+        assert document["tool"] == {"pytorch.num_processes": 1}
+
+    @pytest.mark.parametrize(
+        ("workload", "line"),
+        [
+            (
+                "prompts: {synthetic: {count: 4, input_tokens: 9}}",
+                "prompts 4 synthetic of 9 tokens, 36 in all (seed 0)",
+            ),
+            (
+                "prompts: {synthetic: {count: 3, input_tokens: [2, 5], seed: 7}}",
+                "prompts 3 synthetic of 2 to 5 tokens, 9 in all (seed 7)",
+            ),
+            (
+                "prompts: {file: p.jsonl, key: text, chat_template: true}",
+                "prompts 2 from p.jsonl, key text, each as a turn of the chat template",
+            ),
+            (
+                "prompts: [a]\ninput: {max_tokens: 8, overflow: truncate_left}",
+                "input at most 8 tokens; a longer prompt loses its start",
+            ),
+            ("prompts: [a]\noutput: {max_tokens: 8, min_tokens: 3}", "output at most 8 tokens, at least 3"),
+            (
+                "prompts: [a]\nmeasurement: {repeats: 3, warmup_batches: 0, energy: false}",
+                "measurement no warm-up batches, then the workload 3 times; energy not read",
+            ),
+            (
+                "prompts: [a]\nmeasurement: {min_duration_s: 2.5}",
+                "measurement 1 warm-up batch, then the workload once, and again until 2.5 s have passed; energy read",
+            ),
+        ],
+    )
+    def test_the_workload_in_words(self, llem: Any, tmp_path: Path, workload: str, line: str) -> None:
+        (tmp_path / "p.jsonl").write_text('{"text": "one"}\n\n{"text": "two"}\n')
+        (tmp_path / "w.yaml").write_text(f"model: m\n{workload}\npytorch: {{}}\n")
+        shown = llem("show", "w.yaml", "--version", "5.23.0")
+        assert line in [" ".join(found.split()) for found in shown.out.splitlines()]
+
+    def test_objects_of_the_backend_stand_without_quotes(self, llem: Any, tmp_path: Path) -> None:
+        (tmp_path / "q.yaml").write_text(
+            "model: m\nprompts: [a]\npytorch: {dtype: bfloat16, torch_compile: {}, "
+            "quantization: {method: bitsandbytes_4bit}}\n"
+        )
+        lines = [" ".join(line.split()) for line in llem("show", "q.yaml", "--version", "5.23.0").out.splitlines()]
+        assert "dtype = torch.bfloat16 # pytorch.dtype" in lines
+        assert (
+            "quantization_config = transformers.BitsAndBytesConfig(load_in_4bit=True) # pytorch.quantization" in lines
+        )
+        assert "torch.compile (with its own defaults)" in lines
+
+    def test_a_prompts_file_that_a_run_would_refuse(self, llem: Any, tmp_path: Path) -> None:
+        (tmp_path / "empty.txt").write_text("\n")
+        (tmp_path / "w.yaml").write_text("model: m\nprompts: empty.txt\npytorch: {}\n")
+        ended = llem("show", "w.yaml", "--version", "5.23.0")
+        assert (ended.code, ended.out) == (2, "")
+        assert "empty.txt holds no prompt" in ended.err
 
     def test_as_json(self, llem: Any) -> None:
         document = json.loads(llem("show", "run.yaml", "--version", "5.0.0", "--format", "json").out)
-        assert document["version"] == "5.0.0"
+        assert (document["package"], document["version"], document["prompts"]) == ("transformers", "5.0.0", 3)
         assert document["requested"]["pytorch"] == {"batch_size": 2}
+        assert document["tool"] == {"pytorch.batch_size": 2, "pytorch.num_processes": 1}
         assert document["sent"]["transformers.GenerationConfig"] == {"max_new_tokens": 128}
+        assert document["fields"]["transformers.GenerationConfig"] == {"max_new_tokens": "output.max_tokens"}
+        assert not any(entry_point.startswith("llenergymeasure") for entry_point in document["sent"])
 
     def test_a_version_that_lacks_a_field(self, llem: Any, tmp_path: Path) -> None:
         (tmp_path / "new.yaml").write_text("model: m\nprompts: [a]\npytorch: {use_mtp: true}\n")
@@ -226,7 +304,28 @@ def test_doctor_says_what_is_missing_and_what_to_do(llem: Any) -> None:
     assert '→ pip install "llenergymeasure[pytorch]"' in ended.out
     assert "ok       runner venv" in ended.out
     findings = json.loads(llem("doctor", "--format", "json").out)
-    assert {"backend pytorch", "gpu energy meter", "cpu energy meter", "runner docker", "runner venv"} <= {
-        finding["what"] for finding in findings
-    }
     assert all(finding["ok"] or finding["detail"] for finding in findings)
+
+
+@pytest.mark.usefixtures("nothing_installed")
+def test_doctor_offers_only_what_this_version_can_run(llem: Any) -> None:
+    """An extra of a backend without a section, or a container runtime without a runner, would be an empty promise."""
+    from llenergymeasure.config.bindings import BACKENDS
+    from llenergymeasure.config.models import ExperimentConfig
+    from llenergymeasure.matrix.runners import runners
+
+    able = {f"backend {name}" for name in BACKENDS if name in ExperimentConfig.model_fields}
+    found = {finding["what"] for finding in json.loads(llem("doctor", "--format", "json").out)}
+    assert found == {*able, "GPU energy meter", "CPU energy meter", *(f"runner {item.name}" for item in runners())}
+
+
+@pytest.mark.parametrize(("version", "says"), [("5.23.0", ""), ("5.20.1", "audited are 4.57.6, ")])
+def test_doctor_says_when_a_version_is_not_audited(
+    llem: Any, monkeypatch: pytest.MonkeyPatch, version: str, says: str
+) -> None:
+    versions = {"transformers": version, "torch": "2.13.0", "accelerate": "1.15.0"}
+    monkeypatch.setattr(importlib.metadata, "version", versions.__getitem__)
+    (line,) = [line for line in llem("doctor").out.splitlines() if "backend pytorch" in line]
+    assert line.startswith(f"ok       backend pytorch: transformers {version}, torch 2.13.0, accelerate 1.15.0")
+    assert says in line
+    assert ("audited" in line) == bool(says)
