@@ -41,29 +41,58 @@ def load(backend: str, version: str, package: str | None = None) -> Surface:
 
 
 def installed(backend: str) -> Surface:
-    """The surface of the backend installed here: its snapshot if the version is pinned, else read from its source.
+    """The surface of the backend installed here: a snapshot where the version is pinned, else read from its source.
 
-    Raises EnvironmentLacksError where it is not installed.
+    So are its companions; one that is not installed counts as its newest pinned version.
+
+    Raises EnvironmentLacksError where the backend itself is not installed.
     """
-    package = next(iter(packages(backend)))
-    version = installed_version(backend)
-    if version in versions(backend):
-        return load(backend, version)
+    own, *companions = packages(backend)
+    found = tuple((name, version) for name in companions if (version := _version(name)) is not None)
+    return _installed(backend, own, installed_version(backend), found)
+
+
+@lru_cache(maxsize=8)
+def _installed(backend: str, own: str, version: str, companions: tuple[tuple[str, str], ...]) -> Surface:
+    surface = _here(backend, own, version)
+    points, provenance = dict(surface.entry_points), dict(surface.provenance)
+    here = dict(companions)
+    for package in list(packages(backend))[1:]:
+        if package in here:
+            points |= _here(backend, package, here[package]).entry_points
+            provenance[package] = here[package]
+        else:
+            provenance[package] = newest = versions(backend, package)[-1]
+            points |= load(backend, newest, package).entry_points
+    return Surface(surface.backend, surface.package, surface.version, points, provenance)
+
+
+def _here(backend: str, package: str, version: str) -> Surface:
+    """One installed package by itself."""
+    if version in versions(backend, package):
+        return load(backend, version, package)
     from llenergymeasure.surface.extract import from_source  # seldom needed, and a third of this module's import
 
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
         raise _missing(backend, package)
-    return _with_companions(from_source(backend, Path(spec.origin).parent))
+    return from_source(backend, Path(spec.origin).parent)
 
 
 def installed_version(backend: str) -> str:
     """The version of the backend's own package, without a local suffix such as +cpu."""
     package = next(iter(packages(backend)))
+    version = _version(package)
+    if version is None:
+        raise _missing(backend, package)
+    return version
+
+
+def _version(package: str) -> str | None:
     try:
         return importlib.metadata.version(package).partition("+")[0]
     except importlib.metadata.PackageNotFoundError:
-        raise _missing(backend, package) from None
+        return None
 
 
 def _missing(backend: str, package: str) -> EnvironmentLacksError:

@@ -2,6 +2,7 @@ import importlib.metadata
 import json
 from importlib.resources import files
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from packaging.version import Version
@@ -116,8 +117,37 @@ def test_a_backend_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_local_version_suffix_does_not_hide_the_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(snapshots.importlib.metadata, "version", lambda name: "5.23.0+cpu")
-    assert installed("pytorch") is load("pytorch", "5.23.0")
+    here = {"transformers": "5.23.0+cpu", "torch": "2.13.0+cpu"}
+    monkeypatch.setattr(snapshots.importlib.metadata, "version", lambda name: _known(here, name))
+    assert installed("pytorch").entry_points == load("pytorch", "5.23.0").entry_points
+
+
+def test_a_companion_of_another_version_is_read_from_its_source(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    package = tmp_path / "torch"
+    (package / "amp").mkdir(parents=True)
+    (package / "__init__.py").write_text(
+        "def compile(model, *, older_option=3): ...\ndef set_float32_matmul_precision(precision): ...\n"
+    )
+    (package / "amp" / "autocast_mode.py").write_text(
+        "class autocast:\n    def __init__(self, device_type, dtype=None): ...\n"
+    )
+    (package / "version.py").write_text('__version__ = "2.9.0"\n')
+    here = {"transformers": "5.23.0", "torch": "2.9.0"}
+    monkeypatch.setattr(snapshots.importlib.metadata, "version", lambda name: _known(here, name))
+    spec = SimpleNamespace(origin=str(package / "__init__.py"))
+    monkeypatch.setattr(snapshots.importlib.util, "find_spec", lambda name: spec)
+    found = installed("pytorch")
+    assert list(found.entry_points["torch.compile"].parameters) == ["model", "older_option"]
+    assert found.provenance["torch"] == "2.9.0"
+    assert found.find("transformers.GenerationConfig", "num_beams")
+
+
+def _known(here: dict[str, str], name: str) -> str:
+    if name not in here:
+        raise importlib.metadata.PackageNotFoundError(name)
+    return here[name]
 
 
 @pytest.mark.parametrize("row", renames("pytorch"), ids=lambda row: f"{row.entry_point}-{row.old}")
