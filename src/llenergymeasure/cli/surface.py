@@ -70,8 +70,8 @@ def diff_command(
     output_format: Annotated[Format, typer.Option("--format", help="how to print it")] = Format.TABLE,
 ) -> None:
     """Print what changed from one version to another, and which config fields that touches."""
+    from llenergymeasure.config.renames import renames
     from llenergymeasure.surface import diff
-    from llenergymeasure.surface.renames import renames
 
     result = diff.diff(_surface(backend, old), _surface(backend, new), renames(backend))
     fields = _fields(backend)

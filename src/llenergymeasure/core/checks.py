@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from llenergymeasure.config import renames
 from llenergymeasure.config.bindings import OWN_PACKAGE, Target, walk
 from llenergymeasure.config.lowering import Build, Calls, lower
 from llenergymeasure.config.models import ExperimentConfig
@@ -13,7 +14,7 @@ from llenergymeasure.config.pytorch.entry_points import CALLED
 from llenergymeasure.core.modes import check_modes
 from llenergymeasure.core.session import texts
 from llenergymeasure.errors import RequestError
-from llenergymeasure.surface import renames, snapshots
+from llenergymeasure.surface import snapshots
 from llenergymeasure.surface.model import DEPRECATED, IGNORED, Parameter, Surface
 
 SECRETS = ("token", "use_auth_token")

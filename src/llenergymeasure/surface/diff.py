@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from llenergymeasure.config.renames import Rename
 from llenergymeasure.surface.model import UNKNOWN, Parameter, Surface
-from llenergymeasure.surface.renames import Rename
 from llenergymeasure.surface.spelling import type_key
 
 # In the order in which a reader needs them: what breaks a configuration first.

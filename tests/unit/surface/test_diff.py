@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
+from llenergymeasure.config.renames import Rename, renames
 from llenergymeasure.surface.diff import Change, diff, format_json, format_markdown, format_table, summary
 from llenergymeasure.surface.model import DEPRECATED, EntryPoint, Parameter, Surface
-from llenergymeasure.surface.renames import Rename, renames
 from llenergymeasure.surface.snapshots import load, versions
 
 A = Parameter("a", "int | None", None)

@@ -7,11 +7,11 @@ from types import SimpleNamespace
 import pytest
 from packaging.version import Version
 
+from llenergymeasure.config import renames as renames_module
+from llenergymeasure.config.renames import Rename, new_name, old_name, renames
 from llenergymeasure.errors import EnvironmentLacksError, RequestError
-from llenergymeasure.surface import renames as renames_module
 from llenergymeasure.surface import snapshots
 from llenergymeasure.surface.model import DEPRECATED, IGNORED, to_json
-from llenergymeasure.surface.renames import Rename, new_name, old_name, renames
 from llenergymeasure.surface.snapshots import installed, load, versions
 
 LOADING = "transformers.AutoModelForCausalLM.from_pretrained"

@@ -7,8 +7,6 @@ from importlib.resources import files
 
 from packaging.version import Version
 
-from llenergymeasure.surface.packages import packages
-
 
 @dataclass(frozen=True)
 class Rename:
@@ -22,9 +20,9 @@ class Rename:
 
 @lru_cache(maxsize=8)
 def renames(backend: str) -> tuple[Rename, ...]:
-    packages(backend)  # refuses an unknown backend
-    path = files("llenergymeasure.surface") / "data" / backend / "renames.toml"
-    rows = tomllib.loads(path.read_text(encoding="utf-8"))["rename"]
+    """Every known rename of a backend's parameters, oldest first; none for a backend without a list."""
+    path = files("llenergymeasure.config") / backend / "renames.toml"
+    rows = tomllib.loads(path.read_text(encoding="utf-8"))["rename"] if path.is_file() else []
     return tuple(
         sorted((Rename(**row) for row in rows), key=lambda row: (Version(row.since), row.entry_point, row.old))
     )
