@@ -277,13 +277,28 @@ class _Model:
         copies = generation.get("num_return_sequences") or 1
         return _Tensor([[*row, 2] for row in inputs.rows for _ in range(copies)])
 
+    def init_continuous_batching(self, generation_config: Any, continuous_batching_config: Any = None) -> Any:
+        """A manager that runs with what it got."""
+        return SimpleNamespace(
+            generation_config=generation_config, continuous_batching_config=_held(continuous_batching_config)
+        )
+
     def generate_batch(self, inputs: Sequence[Sequence[int]], **arguments: Any) -> dict[str, Any]:
         self._recorder.note(GENERATE_BATCH, {"inputs": inputs, **arguments})
+        self.init_continuous_batching(arguments["generation_config"], arguments.get("continuous_batching_config"))
         copies = arguments["generation_config"].num_return_sequences or 1
         answers = [
             SimpleNamespace(generated_tokens=[2], error=None, timestamps=None) for _ in inputs for _ in range(copies)
         ]
         return {f"req_{number}": answer for number, answer in enumerate(answers)}
+
+
+def _held(value: Any) -> Any:
+    """What a configuration object holds: every argument that it was built with, under its name."""
+    if value is None:
+        return SimpleNamespace()
+    arguments = dict(value.arguments)
+    return SimpleNamespace(**{k: _held(v) if isinstance(v, Built) else v for k, v in arguments.items()})
 
 
 def _quantization(built: Built) -> Any:

@@ -24,7 +24,7 @@ from llenergymeasure.config.pytorch.entry_points import (
 from llenergymeasure.config.pytorch.speculation import Drafting
 from llenergymeasure.core.api import Api, materialise
 from llenergymeasure.core.batching import Batch, BatchOutput, Prompt
-from llenergymeasure.core.inference_backends import pytorch_continuous, pytorch_readback
+from llenergymeasure.core.inference_backends import pytorch_continuous, pytorch_manager, pytorch_readback
 from llenergymeasure.core.inference_backends.base import Effective
 from llenergymeasure.core.requests import count_generated
 from llenergymeasure.errors import RequestError
@@ -204,6 +204,8 @@ class PyTorchBackend:
         return length
 
     def effective(self, batch: Batch) -> Effective:
+        if GENERATE_BATCH in self.calls:
+            return pytorch_manager.read_back(self, batch)
         return pytorch_readback.read_back(self, batch)
 
     def verify_ran(self) -> None:
@@ -216,6 +218,7 @@ class PyTorchBackend:
         return pytorch_readback.cuda_devices(self.model)
 
     def close(self) -> None:
+        pytorch_continuous.close(self.model)
         self.model = self.tokenizer = self.assistant = None
         self.generation = {}
         gc.collect()

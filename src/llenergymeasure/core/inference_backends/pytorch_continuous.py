@@ -1,42 +1,92 @@
 """Continuous batching: all prompts in one `generate_batch`, whose manager makes and changes the batches itself."""
 
+import contextlib
+import copy
 import re
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 from llenergymeasure.config.pytorch.entry_points import GENERATE_BATCH
 from llenergymeasure.core.api import materialise
 from llenergymeasure.core.batching import Batch, BatchOutput
-from llenergymeasure.core.inference_backends.pytorch_readback import merged_generation_config
+from llenergymeasure.core.inference_backends.base import NotAsRequestedError
+from llenergymeasure.core.inference_backends.pytorch_readback import end_tokens
+from llenergymeasure.core.requests import count_generated
 from llenergymeasure.errors import RequestError
 
 if TYPE_CHECKING:
     from llenergymeasure.core.inference_backends.pytorch import PyTorchBackend
 
+MODE = "pytorch.continuous_batching"
+
 
 def generate(backend: "PyTorchBackend", batch: Batch) -> BatchOutput:
-    """One call for all prompts of the batch; answers come back in the order of the prompts."""
-    sent = materialise(backend.calls[GENERATE_BATCH], backend.api)
-    if backend.api.surface("pytorch").find(GENERATE_BATCH, "record_timestamps"):
-        sent = {"record_timestamps": True, **sent}
-    config = merged_generation_config(backend.model, backend.generation)
-    start = time.perf_counter()
-    answers = backend.model.generate_batch(
-        inputs=[list(prompt.ids) for prompt in batch.prompts], generation_config=config, **sent
-    )
-    end = time.perf_counter()
+    """One call for all prompts of the batch; answers come back in the order of the prompts.
+
+    Raises:
+        RequestError: transformers answered a prompt with an error, or not at all.
+        NotAsRequestedError: it went on behind an end token, so that it computed more than is counted.
+    """
+    with call(backend, batch) as arguments:
+        start = time.perf_counter()
+        answers = backend.model.generate_batch(**arguments)
+        end = time.perf_counter()
     # Some versions give answers as they finish; the numbers in their ids say whose they are.
     found = [answers[request] for request in sorted(answers, key=lambda name: [*map(int, re.findall(r"\d+", name))])]
     failed = [answer.error for answer in found if answer.error]
-    expected = len(batch.prompts) * (config.num_return_sequences or 1)
+    expected = len(batch.prompts) * (arguments["generation_config"].num_return_sequences or 1)
     if failed or len(found) != expected:
         reason = failed[0] if failed else f"{expected - len(found)} of {expected} requests gave no answer"
-        raise RequestError(
-            f"pytorch.continuous_batching: transformers failed to generate: {reason}", "see the backend's log above"
-        )
+        raise RequestError(f"{MODE}: transformers failed to generate: {reason}", "see the backend's log above")
+    rows = [answer.generated_tokens for answer in found]
+    _refuse_unstopped(rows, end_tokens(backend.model, backend.generation)[0])
     per_prompt = len(found) // len(batch.prompts)
     steps = tuple(
         tuple((at, number + 1) for number, at in enumerate(getattr(answer, "timestamps", None) or ()))
         for answer in found[::per_prompt]
     )
-    return backend.output(batch, (start, end), [answer.generated_tokens for answer in found], steps)
+    return backend.output(batch, (start, end), rows, steps)
+
+
+@contextlib.contextmanager
+def call(backend: "PyTorchBackend", batch: Batch) -> Iterator[dict[str, Any]]:
+    """The arguments of one `generate_batch`; the model's own generation config is as before when the block ends."""
+    own = backend.model.generation_config
+    arguments = materialise(backend.calls[GENERATE_BATCH], backend.api)
+    if backend.api.surface("pytorch").find(GENERATE_BATCH, "record_timestamps"):
+        arguments = {"record_timestamps": True, **arguments}
+    arguments["inputs"] = [list(prompt.ids) for prompt in batch.prompts]
+    arguments["generation_config"] = generation_config(backend)
+    backend.model.generation_config = copy.deepcopy(own)  # 4.57 clears a value of it
+    try:
+        yield arguments
+    finally:
+        backend.model.generation_config = own
+
+
+def generation_config(backend: "PyTorchBackend") -> Any:
+    """The model's own generation config with the sent values: `generate_batch` takes no single arguments."""
+    config = copy.deepcopy(backend.model.generation_config)
+    unused = config.update(**backend.generation)
+    if unused:
+        raise NotAsRequestedError(f"pytorch: continuous batching takes no {', '.join(unused)}", "remove them")
+    ends = config.eos_token_id
+    if isinstance(ends, list) and len(ends) == 1:  # older versions compare each token with the list itself
+        config.eos_token_id = ends[0]
+    return config
+
+
+def close(model: Any) -> None:
+    """Destroy the manager that `persistent_manager` keeps with the model, its cache and its graphs."""
+    if hasattr(model, "destroy_cached_continuous_batching_manager"):
+        model.destroy_cached_continuous_batching_manager()
+
+
+def _refuse_unstopped(rows: Sequence[Sequence[int]], ends: frozenset[int]) -> None:
+    behind = sum(len(row) - count_generated(row, ends) for row in rows)
+    if behind:
+        raise NotAsRequestedError(
+            f"{MODE}: transformers generated {behind} tokens behind an end token ({', '.join(map(str, sorted(ends)))})",
+            "set pytorch.eos_token_id to a single token, which every version stops at, or use a newer transformers",
+        )

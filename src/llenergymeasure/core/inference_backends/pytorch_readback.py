@@ -1,7 +1,6 @@
 """What a loaded transformers model says it runs with, held against what was sent to it."""
 
 import contextlib
-import copy
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -125,19 +124,14 @@ def end_tokens(model: Any, generation: Mapping[str, Any]) -> tuple[frozenset[int
     return found, pad if pad is not None else next(iter(found), None)
 
 
-def merged_generation_config(model: Any, generation: Mapping[str, Any]) -> Any:
-    """The model's generation config with the sent values, for the calls that take no single arguments."""
-    config = copy.deepcopy(model.generation_config)
-    unused = config.update(**{name: value for name, value in generation.items() if name != "tokenizer"})
-    if unused:
-        raise NotAsRequestedError(f"pytorch: continuous batching takes no {', '.join(unused)}", "remove them")
-    return config
-
-
 def read_back(backend: "PyTorchBackend", batch: Batch) -> Effective:
     """The running model's own configuration, and every sent value that it does not confirm."""
+    return compared(backend, *inside_generate(backend, batch))
+
+
+def compared(backend: "PyTorchBackend", generation: dict[str, Any], inside: dict[str, Any]) -> Effective:
+    """The model's own configuration beside what decoding runs with, held against what was sent."""
     model, calls = backend.model, backend.calls
-    generation, inside = _generation(backend, batch)
     values = {"model": _model_values(model, calls), "generation": generation, **inside}
     differences = [
         Difference(calls.origins[Target(GENERATION_CONFIG, name)], plain(sent), generation[name])
@@ -168,13 +162,11 @@ def _listed(value: Any) -> Any:
     return [value]
 
 
-def _generation(backend: "PyTorchBackend", batch: Batch) -> tuple[dict[str, Any], dict[str, Any]]:
+def inside_generate(backend: "PyTorchBackend", batch: Batch) -> tuple[dict[str, Any], dict[str, Any]]:
     """The generation config that decoding gets, and the processors, criteria and cache made from it.
 
     `custom_generate` is transformers' own hook: generate prepares everything as for a real call and hands it over.
     """
-    if GENERATE_BATCH in backend.calls:
-        return _jsonable(merged_generation_config(backend.model, backend.generation).to_dict()), {}
     seen: dict[str, Any] = {}
 
     def look(
@@ -195,7 +187,7 @@ def _generation(backend: "PyTorchBackend", batch: Batch) -> tuple[dict[str, Any]
         backend.model.generate(**batch.inputs, **backend.generation_arguments(), custom_generate=look)
     # A static cache is kept for the next call, which takes it for one that has been used.
     vars(backend.model).pop("_cache", None)
-    generation = {**_jsonable(seen.pop("generation")), **_drafting(backend)}
+    generation = {**jsonable(seen.pop("generation")), **_drafting(backend)}
     if isinstance(options := generation.get("cache_config"), dict) and "backend" not in options:
         options["backend"] = _cache_library(seen["cache_layers"])  # some versions take the name out as they use it
     return generation, seen
@@ -244,9 +236,9 @@ def _model_values(model: Any, calls: Calls) -> dict[str, Any]:
         "device_map": {name: str(device) for name, device in (getattr(model, "hf_device_map", None) or {}).items()},
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "commit": getattr(model.config, "_commit_hash", None),
-        "quantization": _jsonable(quantization.to_dict())
+        "quantization": jsonable(quantization.to_dict())
         if hasattr(quantization, "to_dict")
-        else _jsonable(quantization),
+        else jsonable(quantization),
         "quantized_modules": dict(quantized_modules(model)),
         "compiled": TORCH_COMPILE in calls,
     }
@@ -255,17 +247,28 @@ def _model_values(model: Any, calls: Calls) -> dict[str, Any]:
 def verify_compiled(calls: Calls, api: Api) -> None:
     """Refuse a run for which compilation was sent and none happened."""
     if compilations(calls, api) == 0:
+        path = compiled_by(calls)
         raise NotAsRequestedError(
-            "pytorch.torch_compile: compilation was asked for, and no graph was compiled",
-            "run with TORCH_LOGS=graph_breaks to see why, or remove pytorch.torch_compile",
+            f"{path}: compilation was asked for, and no graph was compiled",
+            f"run with TORCH_LOGS=graph_breaks to see why, or remove {path}",
         )
 
 
 def compilations(calls: Calls, api: Api) -> int | None:
-    """Graphs that torch compiled in this process so far, None where the forward pass is not compiled."""
-    if TORCH_COMPILE not in calls:
+    """Graphs that torch compiled in this process so far, None where nothing was asked to be compiled."""
+    if compiled_by(calls) is None:
         return None
     return int(api.resolve("torch._dynamo.utils.counters")["stats"]["unique_graphs"])
+
+
+def compiled_by(calls: Calls) -> str | None:
+    """The field that asks for compilation, of the forward pass or of the steps of continuous batching."""
+    if TORCH_COMPILE in calls:
+        return "pytorch.torch_compile"
+    sent = calls[GENERATE_BATCH].get("continuous_batching_config")
+    options = sent.arguments if isinstance(sent, Build) else {}
+    asking = (name for name in options if name.endswith("_compile_config") or name == "default_compile_level")
+    return next((f"pytorch.continuous_batching.{name}" for name in asking if options[name] != 0), None)
 
 
 def cuda_devices(model: Any) -> list[int]:
@@ -273,14 +276,14 @@ def cuda_devices(model: Any) -> list[int]:
     return sorted({parameter.device.index or 0 for parameter in model.parameters() if parameter.device.type == "cuda"})
 
 
-def _jsonable(value: Any) -> Any:
+def jsonable(value: Any) -> Any:
     """JSON of what transformers calls a dict: tensors, dtypes and private keys are in it."""
     if isinstance(value, Mapping):
-        return {str(key): _jsonable(item) for key, item in value.items() if not str(key).startswith("_")}
+        return {str(key): jsonable(item) for key, item in value.items() if not str(key).startswith("_")}
     if isinstance(value, list | tuple | set | frozenset):
-        return [_jsonable(item) for item in value]
+        return [jsonable(item) for item in value]
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if hasattr(value, "to_dict"):
-        return _jsonable(value.to_dict())
+        return jsonable(value.to_dict())
     return str(value)
