@@ -5,6 +5,11 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from llenergymeasure.core.batching import Batch, BatchOutput, Prompt
+from llenergymeasure.errors import EnvironmentLacksError
+
+
+class NotAsRequestedError(EnvironmentLacksError):
+    """The backend loaded something else than was asked for; a measurement of it would claim what did not run."""
 
 
 @dataclass(frozen=True)

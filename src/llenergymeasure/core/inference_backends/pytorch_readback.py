@@ -17,15 +17,10 @@ from llenergymeasure.config.pytorch.entry_points import (
 from llenergymeasure.config.pytorch.speculation import Drafting
 from llenergymeasure.core.api import Api
 from llenergymeasure.core.batching import Batch
-from llenergymeasure.core.inference_backends.base import Difference, Effective
-from llenergymeasure.errors import EnvironmentLacksError
+from llenergymeasure.core.inference_backends.base import Difference, Effective, NotAsRequestedError
 
 if TYPE_CHECKING:
     from llenergymeasure.core.inference_backends.pytorch import PyTorchBackend
-
-
-class NotAsRequestedError(EnvironmentLacksError):
-    """The backend loaded something else than was asked for; a measurement of it would claim what did not run."""
 
 
 def verify_loaded(model: Any, calls: Calls, api: Api) -> None:
