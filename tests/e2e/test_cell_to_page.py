@@ -30,12 +30,22 @@ def test_a_failed_test_makes_its_cell_red_and_shows_on_the_page(tmp_path: Path) 
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = field(name, rung): proof\n")
     cell = Cell("pytorch", "0.0.1", "transformers", "cpu", "3.11", deadline_s=120)
     said: list[str] = []
+    details: list[str] = []
     runner = VenvRunner(python=lambda *_: Path(sys.executable))
-    [record] = run_cells([cell], runner, "asked for", tmp_path, records=tmp_path / "records", say=said.append)
+    [record] = run_cells(
+        [cell], runner, "asked for", tmp_path, records=tmp_path / "records", say=said.append, detail=details.append
+    )
 
-    assert record.status.bad, said
+    assert record.status.bad, details
+    [line] = said
+    assert line.startswith("pytorch-0.0.1-cpu")
+    assert "; 1 passed; " in line
+    assert "1 tests failed" in line
+    assert line.endswith("log: build/cells/pytorch-0.0.1-cpu/out/log.txt")
+    assert any("arrived" in detail for detail in details)
+    assert "arrived" in (tmp_path / "build" / "cells" / "pytorch-0.0.1-cpu" / "out" / "log.txt").read_text()
     outcomes = {name.partition("::")[2]: case.outcome for name, case in record.tests.items()}
-    assert outcomes == {"test_beams": Outcome.PASSED, "test_batches": Outcome.FAILED}, said
+    assert outcomes == {"test_beams": Outcome.PASSED, "test_batches": Outcome.FAILED}, details
     assert set(record.audits) == {"coverage", "wiring"}
     assert record.packages["pytest"]
 

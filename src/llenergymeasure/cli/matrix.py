@@ -1,5 +1,8 @@
 """`llem matrix`: run the pinned cells, merge their records into the compatibility page, compare two records."""
 
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,16 +25,21 @@ def run_command(
     runner: Annotated[str | None, typer.Option(help="where to run: venv")] = None,
     output: Annotated[Path, typer.Option("-o", "--output", help="the folder for the records")] = Path("docs/records"),
     spec: _SpecPath = Path("matrix.toml"),
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="print all that goes on in a cell")] = False,
 ) -> None:
-    """Run cells and write one record each; exit code 1 if any of them is red."""
+    """Run cells, one line for each as it ends, and write a record each; exit code 1 if any of them is red."""
     from llenergymeasure.matrix import runners
     from llenergymeasure.matrix.run import run_cells
     from llenergymeasure.matrix.spec import load
 
     chosen = _chosen(load(spec), cells or [], backend)
     picked, why = runners.pick(runner)
+    count = f"{len(chosen)} cell{'s' if len(chosen) != 1 else ''}"
+    typer.echo(f"{count} on runner {picked.name} ({why}); what goes on is in build/cells/CELL/out/, -v prints it")
     try:
-        records = run_cells(chosen, picked, why, spec.resolve().parent, records=output, say=typer.echo)
+        with _shown(verbose) as (say, detail):
+            checkout = spec.resolve().parent
+            records = run_cells(chosen, picked, why, checkout, records=output, say=say, detail=detail)
     except KeyboardInterrupt:
         typer.echo("interrupted; records of cells that had ended are written", err=True)
         raise typer.Exit(130) from None
@@ -47,12 +55,13 @@ def merge_command(
 ) -> None:
     """Merge records into the compatibility page; exit code 1 if a cell is red or missing."""
     from llenergymeasure.matrix.merge import merge, read_folder
-    from llenergymeasure.matrix.page import markdown
+    from llenergymeasure.matrix.page import markdown, totals
     from llenergymeasure.matrix.records import in_words, write_text
     from llenergymeasure.matrix.spec import load
 
     matrix = merge(read_folder(records), load(spec))
     write_text(markdown(matrix), output)
+    typer.echo(totals(matrix))
     typer.echo(f"{output}: {len(matrix.cells)} cells, {len(matrix.fields)} fields")
     for view in matrix.red:
         reason = in_words(view.record) if view.record else f"no record in {records}"
@@ -79,6 +88,25 @@ def diff_command(
     typer.echo(_as_json(changes) if output_format == "json" else _as_table(changes))
     if any(change.kind in (Kind.REGRESSED, Kind.DISAPPEARED) for change in changes):
         raise typer.Exit(1)
+
+
+@contextmanager
+def _shown(verbose: bool) -> Iterator[tuple[Callable[[str], None], Callable[[str], None]]]:
+    """Printers of a cell's one line and of what goes on meanwhile: all of it, on a terminal the last line, else none."""
+    if verbose:
+        yield typer.echo, lambda line: typer.echo(f"  {line}")
+    elif sys.stdout.isatty():
+        from rich.console import Console
+        from rich.markup import escape
+
+        console = Console(highlight=False, markup=False)
+        with console.status("starting") as status:
+            yield (
+                lambda line: console.print(line, soft_wrap=True),
+                lambda line: status.update(escape(line[: console.width - 4])),
+            )
+    else:
+        yield typer.echo, lambda _: None
 
 
 def _chosen(spec: "Spec", names: list[str], backend: str | None) -> "tuple[Cell, ...]":

@@ -41,6 +41,21 @@ def markdown(matrix: Matrix) -> str:
     )
 
 
+def totals(matrix: Matrix) -> str:
+    """How many fields reached which rung in each cell, as plain lines; rungs that no cell has are left out."""
+    lines = []
+    for table in _backends(matrix):
+        rows = [(str(word), [str(number) for number in numbers]) for word, numbers in table["totals"]]
+        width = max(len(word) for word, _ in rows)
+        columns = [f"{name:>10}" for name in table["columns"]]
+        lines.append(f"{'fields of ' + table['backend']:<{width}}  {'  '.join(columns)}")
+        for word, numbers in rows:
+            if set(numbers) != {"0"}:
+                cells = (f"{number:>{len(column)}}" for number, column in zip(numbers, columns, strict=True))
+                lines.append(f"{word:<{width}}  {'  '.join(cells)}")
+    return "\n".join(lines)
+
+
 def _table_text(value: object) -> str:
     """Nothing in a reason can end a table's cell or become markup."""
     text = " ".join(str(value).split())

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from llenergymeasure.matrix.records import CellRecord, in_words, write
+from llenergymeasure.matrix.records import CellRecord, counts, in_words, write
 from llenergymeasure.matrix.runners import base
 from llenergymeasure.matrix.spec import Cell
 
@@ -22,16 +22,40 @@ def run_cells(
     *,
     records: Path,
     say: Callable[[str], None],
+    detail: Callable[[str], None] = lambda _: None,
 ) -> list[CellRecord]:
-    """One record each in `records`, replacing an earlier one, also where the run died."""
+    """One record each in `records`, replacing an earlier one, also where the run died.
+
+    Args:
+        say: gets one line for each cell once it has ended.
+        detail: gets each line of what goes on meanwhile; the cell's log has it in full.
+    """
     done = []
     for cell in cells:
-        say(f"{cell.name}: on runner {runner.name} ({why}), deadline {cell.deadline_s:g} s")
+        detail(f"{cell.name}: on runner {runner.name} ({why}), deadline {cell.deadline_s:g} s")
         out_dir = work_folder(checkout, cell) / "out"
-        record = runner.run(cell, checkout, out_dir, cell.deadline_s, lambda line: say(f"  {line}"))
+        record = runner.run(cell, checkout, out_dir, cell.deadline_s, detail)
         record = dataclasses.replace(record, runner_why=why)
         write(record, records / f"{cell.name}.json")
-        words = in_words(record)
-        say(f"{cell.name}: {record.status}{': ' + words if words else ''} ({record.duration_s:.0f} s)")
+        say(ended(record, out_dir / base.LOG, checkout))
         done.append(record)
     return done
+
+
+def ended(record: CellRecord, log: Path, checkout: Path) -> str:
+    """How a cell ended, how long it took, and where all of it stands."""
+    tests = [
+        f"{number} {'not run' if outcome == 'skipped' else outcome.value.replace('_', ' ')}"
+        for outcome, number in counts(record).items()
+        if number and not outcome.bad
+    ]
+    bad = in_words(record)
+    minutes, seconds = divmod(round(record.duration_s), 60)
+    shown = log.relative_to(checkout) if log.is_relative_to(checkout) else log
+    parts = [
+        f"{minutes} min {seconds:2d} s",
+        *([", ".join(tests)] if tests else []),
+        *([bad] if bad else []),
+        f"log: {shown}",
+    ]
+    return f"{record.cell.name:<24} {record.status:<8} {'; '.join(parts)}"

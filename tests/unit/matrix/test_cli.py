@@ -48,8 +48,11 @@ def asked(monkeypatch: pytest.MonkeyPatch, make_record: MakeRecord) -> list[Cell
         def available(self) -> base.Availability:
             return base.Availability(ok=True, why="here")
 
-        def run(self, cell: Cell, checkout: Path, out_dir: Path, *_: object) -> CellRecord:
+        def run(
+            self, cell: Cell, checkout: Path, out_dir: Path, _deadline_s: float, on_line: Callable[[str], None]
+        ) -> CellRecord:
             assert out_dir == run.work_folder(checkout, cell) / "out"
+            on_line("many words")
             cells.append(cell)
             return make_record(cell.version, status=Outcome.FAILED if cell.version == "5.0.0" else Outcome.PASSED)
 
@@ -76,6 +79,15 @@ def test_run_runs_what_was_asked_for_and_a_red_cell_shows_in_the_exit_code(
         assert read(Path("records") / f"pytorch-{version}-cpu.json").runner_why == "asked for"
 
 
+@pytest.mark.usefixtures("asked")
+def test_run_prints_a_line_a_cell_and_details_only_when_asked(llem: Callable[..., Result]) -> None:
+    first, *lines = llem("run", "-o", "records").output.splitlines()
+    assert first.startswith("2 cells on runner venv (asked for)")
+    assert [line.split()[:2] for line in lines] == [["pytorch-5.0.0-cpu", "failed"], ["pytorch-5.23.0-cpu", "passed"]]
+    assert all(f"log: build/cells/{line.split()[0]}/out/log.txt" in line for line in lines)
+    assert llem("run", "-o", "records", "-v").output.count("  many words\n") == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -100,7 +112,9 @@ def test_merge_writes_the_page_and_is_red_where_a_cell_is_missing(
     assert "red: pytorch-5.0.0-cpu: missing: no record in docs/records" in result.output
     assert "missing" in Path("docs/compatibility.md").read_text()
     write(make_record("5.0.0"), Path("docs/records/old.json"))
-    assert llem("merge").exit_code == 0
+    merged = llem("merge")
+    assert merged.exit_code == 0
+    assert merged.output.splitlines()[0].split() == ["fields", "of", "pytorch", "5.0.0-cpu", "5.23.0-cpu"]
     assert "missing" not in Path("docs/compatibility.md").read_text()
 
 
