@@ -92,7 +92,7 @@ def diff_command(
 
 @contextmanager
 def _shown(verbose: bool) -> Iterator[tuple[Callable[[str], None], Callable[[str], None]]]:
-    """Printers of a cell's one line and of what goes on meanwhile: all of it, on a terminal the last line, else none."""
+    """Printers of a cell's line and of what goes on meanwhile: all of it, on a terminal the last line, else none."""
     if verbose:
         yield typer.echo, lambda line: typer.echo(f"  {line}")
     elif sys.stdout.isatty():
