@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from types import MappingProxyType, UnionType
 from typing import Any, ClassVar, Literal, Self, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, ValidationError, model_validator
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticCustomError
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 BACKENDS = ("pytorch", "vllm", "tensorrt")
 _PACKAGES = {
@@ -25,23 +25,54 @@ class Model(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
-    @model_validator(mode="before")
+    @model_validator(mode="wrap")
     @classmethod
-    def _kinds_are_not_mixed(cls, data: Any) -> Any:
+    def _kinds_are_not_mixed(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
         """Refuse `true` or `"2"` where a number is meant: read as 1 or 2 it would run, and not be what was written."""
+        found = {}
         for name, value in data.items() if isinstance(data, Mapping) else ():
             info = cls.model_fields.get(str(name))
             kinds = alternatives(info.annotation) if info is not None and isinstance(value, bool | str) else []
-            numeric = any(kind in (int, float) for kind in kinds)
-            if numeric and type(value) not in kinds and not any(value in get_args(kind) for kind in kinds):
-                raise PydanticCustomError(
-                    "kind", "takes a number (given: {given})", {"field": name, "given": repr(value)}
-                )
-            if isinstance(value, str) and bool in kinds and not any(value in get_args(kind) for kind in kinds):
-                raise PydanticCustomError(
-                    "kind", "takes true or false (given: {given})", {"field": name, "given": repr(value)}
-                )
-        return data
+            if type(value) in kinds or any(value in get_args(kind) for kind in kinds):
+                continue
+            if any(kind in (int, float) for kind in kinds):
+                found[name] = "takes a number (given: {given})"
+            elif isinstance(value, str) and bool in kinds:
+                found[name] = "takes true or false (given: {given})"
+        ours = [problem("kind", says, name, data[name], given=repr(data[name])) for name, says in found.items()]
+        try:
+            made = handler(data)
+        except ValidationError as error:
+            theirs = [
+                _again(line) for line in error.errors(include_url=False) if found.keys().isdisjoint(line["loc"][:1])
+            ]
+            raise ValidationError.from_exception_data(cls.__name__, [*ours, *theirs]) from None
+        if ours:
+            raise ValidationError.from_exception_data(cls.__name__, ours)
+        return made
+
+
+def problem(kind: str, says: str, name: str | int, value: Any, **context: Any) -> InitErrorDetails:
+    """One thing that is wrong with a field; several are raised together, as pydantic's own are."""
+    return InitErrorDetails(type=PydanticCustomError(kind, says, context), loc=(name,), input=value)
+
+
+def _again(line: ErrorDetails) -> InitErrorDetails:
+    """A problem that was told, to be told beside others."""
+    says = line["msg"].replace("{", "\u007b")
+    kind = PydanticCustomError(line["type"], says, line.get("ctx"))
+    return InitErrorDetails(type=kind, loc=line["loc"], input=line["input"])
+
+
+@dataclass(frozen=True)
+class Local:
+    """Marks a field that names a file or folder.
+
+    Attributes:
+        hub: whether it may name a repository on the model hub instead.
+    """
+
+    hub: bool = False
 
 
 class Section(Model):
@@ -64,22 +95,22 @@ class Section(Model):
     @model_validator(mode="after")
     def _nothing_is_ignored(self) -> Self:
         """Refuse a field that the backend would accept and then ignore, or that contradicts another."""
+        found = []
         for name, info in type(self).model_fields.items():
-            binding = binding_of(info)
-            if binding is None or getattr(self, name) is None:
+            binding, value = binding_of(info), getattr(self, name)
+            if binding is None or value is None:
                 continue
             if binding.needs and not any(need.holds(self) for need in binding.needs):
-                wanted = " or ".join(map(str, binding.needs))
-                raise PydanticCustomError(
-                    "ignored", "would be ignored: it acts only with {wanted}", {"field": name, "wanted": wanted}
-                )
-            for other in binding.excludes:
-                if other.holds(self):
-                    raise PydanticCustomError(
-                        "contradiction",
-                        "contradicts {other}: set only one of them",
-                        {"field": name, "other": str(other)},
-                    )
+                says = "would be ignored: it acts only with {wanted}"
+                found.append(problem("ignored", says, name, value, wanted=" or ".join(map(str, binding.needs))))
+            says = "contradicts {other}: set only one of them"
+            found += [
+                problem("contradiction", says, name, value, other=str(other))
+                for other in binding.excludes
+                if other.holds(self)
+            ]
+        if found:
+            raise ValidationError.from_exception_data(type(self).__name__, found)
         return self
 
 
@@ -156,6 +187,7 @@ class Binding:
         sample: a valid value that is no backend's default, for the proofs; None derives one from the type.
         context: sibling fields that a sample needs to be valid at all.
         unoffered: choices of the parameter that the field leaves out on purpose, each with its reason.
+        clears: parameters beside it that are sent as None with it, because their default contradicts it.
     """
 
     targets: tuple[Target, ...] = ()
@@ -166,6 +198,7 @@ class Binding:
     sample: Any = None
     context: Mapping[str, Any] = field(default_factory=dict)
     unoffered: Mapping[str, str] = field(default_factory=dict)
+    clears: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -188,6 +221,7 @@ def binds(
     sample: Any = None,
     context: Mapping[str, Any] | None = None,
     unoffered: Mapping[str, str] | None = None,
+    clears: tuple[str, ...] = (),
     default: Any = None,
     **bounds: Any,
 ) -> Any:
@@ -205,6 +239,7 @@ def binds(
         sample=sample,
         context=dict(context or {}),
         unoffered=dict(unoffered or {}),
+        clears=clears,
     )
     return Field(default=default, json_schema_extra=Declared(binding), **bounds)
 

@@ -1,36 +1,50 @@
 """What a user may ask for: one experiment, the same on every backend, and one backend section."""
 
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, PrivateAttr, StrictInt, ValidationError, field_validator, model_validator
 
 from llenergymeasure.config.backend_configs import PyTorchConfig
-from llenergymeasure.config.bindings import BACKENDS, Model, binds
+from llenergymeasure.config.bindings import BACKENDS, Local, Model, binds, problem
 from llenergymeasure.config.pytorch.entry_points import (
     FROM_PRETRAINED,
     GENERATION_CONFIG,
     SET_SEED,
     TOKENIZER,
 )
+from llenergymeasure.config.origin import Origin
+
+# Far above what a machine can run in a day: a number beyond them is a slip, which must not run until memory is full.
+MOST_PROMPTS = 1_000_000
+LONGEST_PROMPT = 10_000_000
+MOST_TOKENS = 100_000_000
+MOST_REPEATS = 1_000_000
+LONGEST_WINDOW_S = 7 * 24 * 3600.0
 
 
 class Synthetic(Model):
     """Prompts of random ordinary tokens, the same for the same seed and vocabulary."""
 
-    count: int = Field(ge=1)
+    count: int = Field(ge=1, le=MOST_PROMPTS)
     """Number of prompts."""
 
-    input_tokens: int | list[int] = Field()
+    input_tokens: int | list[StrictInt] = Field()
     """Tokens of every prompt, or a list of lengths that is repeated until all prompts have one."""
 
     seed: int = Field(default=0, ge=0)
     """Seed of the token choice, separate from the seed of the generation."""
 
     @model_validator(mode="after")
-    def _lengths_are_positive(self) -> Self:
-        if not self.lengths or min(self.lengths) < 1:
-            raise ValueError("input_tokens: every length must be at least 1")
+    def _lengths_are_possible(self) -> Self:
+        given = [self.input_tokens] if isinstance(self.input_tokens, int) else self.input_tokens
+        if not given or not 1 <= min(given) <= max(given) <= LONGEST_PROMPT:
+            says = f"every length must be at least 1 and at most {LONGEST_PROMPT}"
+            wrong = problem("length", says, "input_tokens", self.input_tokens)
+            raise ValidationError.from_exception_data("Synthetic", [wrong])
+        if (tokens := sum(self.lengths)) > MOST_TOKENS:
+            says = f"with these lengths it makes {tokens} tokens, more than {MOST_TOKENS}"
+            raise ValidationError.from_exception_data("Synthetic", [problem("length", says, "count", self.count)])
         return self
 
     @property
@@ -46,7 +60,7 @@ class Prompts(Model):
     inline: list[str] | None = Field(default=None, min_length=1)
     """The prompts themselves."""
 
-    file: Path | None = None
+    file: Annotated[Path | None, Local()] = None
     """Text file with a prompt a line, or a .jsonl file; relative to the config's folder."""
 
     key: str = "prompt"
@@ -64,6 +78,23 @@ class Prompts(Model):
         if isinstance(value, list):
             return {"inline": value}
         return {"file": value} if isinstance(value, str | Path) else value
+
+    @field_validator("inline")
+    @classmethod
+    def _no_blank_prompt(cls, value: list[str] | None) -> list[str] | None:
+        blank = [index for index, text in enumerate(value or ()) if not text.strip()]
+        if value and blank:
+            says = "is blank: a prompt has a text"
+            found = [problem("blank", says, index, value[index]) for index in blank]
+            raise ValidationError.from_exception_data("Prompts", found)
+        return value
+
+    @field_validator("file", mode="before")
+    @classmethod
+    def _a_name(cls, value: Any) -> Any:
+        if isinstance(value, str) and not value.strip():
+            raise ValueError("is blank: name a file, or give a list of prompts")
+        return value
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -86,7 +117,7 @@ def _short_forms(schema: dict[str, Any]) -> None:
 class InputLimit(Model):
     """The limit on input tokens, which means the same on every backend: the tool counts and cuts, not the backend."""
 
-    max_tokens: int | None = Field(default=None, ge=1)
+    max_tokens: int | None = Field(default=None, ge=1, le=LONGEST_PROMPT)
     """Most input tokens per prompt, special tokens included; null sets no limit below the model's own."""
 
     overflow: Literal["error", "truncate_left", "truncate_right"] = "error"
@@ -106,6 +137,7 @@ class OutputLimit(Model):
         f"{GENERATION_CONFIG}:max_new_tokens",
         default=128,
         ge=1,
+        le=LONGEST_PROMPT,
         sample=9,
         effect="Decoding time and energy grow about in proportion to the tokens generated.",
     )
@@ -129,13 +161,13 @@ class OutputLimit(Model):
 class Measurement(Model):
     """The window: what is run before it, how often the work is repeated in it."""
 
-    warmup_batches: int = Field(default=1, ge=0)
+    warmup_batches: int = Field(default=1, ge=0, le=MOST_REPEATS)
     """Batches of the real workload that run directly before the window and are not measured."""
 
-    repeats: int = Field(default=1, ge=1)
+    repeats: int = Field(default=1, ge=1, le=MOST_REPEATS)
     """Times that the whole workload runs inside the window."""
 
-    min_duration_s: float = Field(default=0.0, ge=0)
+    min_duration_s: float = Field(default=0.0, ge=0, le=LONGEST_WINDOW_S)
     """Seconds that the window lasts at least; the workload is repeated until then."""
 
     energy: bool = True
@@ -145,7 +177,7 @@ class Measurement(Model):
 class ExperimentConfig(Model):
     """One experiment on one backend."""
 
-    model: str = binds(
+    model: Annotated[str, Local(hub=True)] = binds(
         f"{FROM_PRETRAINED}:pretrained_model_name_or_path",
         f"{TOKENIZER}:pretrained_model_name_or_path",
         default=...,
@@ -157,7 +189,9 @@ class ExperimentConfig(Model):
     revision: str | None = binds(f"{FROM_PRETRAINED}:revision", f"{TOKENIZER}:revision", sample="side")
     """Branch, tag or commit of the model's repository."""
 
-    tokenizer: str | None = binds(f"{TOKENIZER}:pretrained_model_name_or_path", sample="elsewhere")
+    tokenizer: Annotated[str | None, Local(hub=True)] = binds(
+        f"{TOKENIZER}:pretrained_model_name_or_path", sample="elsewhere"
+    )
     """Folder or repository of the tokenizer, where it is not the model's."""
 
     tokenizer_revision: str | None = binds(f"{TOKENIZER}:revision", sample="side")
@@ -183,6 +217,8 @@ class ExperimentConfig(Model):
 
     passthrough: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Further parameters by entry point and name, checked against the surface of the installed version."""
+
+    _origin: Origin = PrivateAttr(default_factory=Origin)
 
     @model_validator(mode="before")
     @classmethod
@@ -210,6 +246,15 @@ class ExperimentConfig(Model):
                 f"{self.backend}.min_new_tokens ({own}) is above output.max_tokens ({self.output.max_tokens})"
             )
         return self
+
+    def written_in(self, origin: Origin) -> Self:
+        """The same configuration, which knows where it was written."""
+        self._origin = origin
+        return self
+
+    def place(self, path: str) -> str:
+        """File and line of a field, to stand before an error's cause; "" where it was not read from a file."""
+        return self._origin.place(path)
 
     @property
     def backend(self) -> str:

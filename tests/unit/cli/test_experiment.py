@@ -144,7 +144,7 @@ class TestRun:
         (
             "model: m\nprompts: ['', a]\npytorch: {}\n",
             2,
-            "error: prompts: prompt 1 has no tokens",
+            "error: bad.yaml:2: prompts[0]: is blank",
             "remove it",
         ),
     ],

@@ -115,7 +115,7 @@ def test_a_field_whose_condition_does_not_hold_would_be_ignored(values: dict[str
         Outer.model_validate(values)
     (problem,) = caught.value.errors()
     assert problem["type"] == "ignored"
-    assert problem["ctx"]["field"] == field
+    assert problem["loc"] == (field,)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_a_contradiction_is_refused(values: dict[str, int]) -> None:
         Outer.model_validate(values)
     (problem,) = caught.value.errors()
     assert problem["type"] == "contradiction"
-    assert problem["ctx"]["field"] == "rival"
+    assert problem["loc"] == ("rival",)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,155 @@
+"""Where a name that stands at the wrong place belongs: by what the declared fields set, then by spelling."""
+
+import difflib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, get_args
+
+from pydantic import BaseModel
+
+from llenergymeasure.config.bindings import BACKENDS, BoundField, Section, discriminator, walk
+from llenergymeasure.config.models import ExperimentConfig
+from llenergymeasure.config.origin import Location, spell
+from llenergymeasure.config.renames import renames
+
+_HERE = 0.5  # likeness that a name of the same section must have, and one of another section
+_ELSEWHERE = 0.8
+_FEW = 20
+
+
+@dataclass(frozen=True)
+class Place:
+    """One field, or a section that is what another parameter switches on.
+
+    Attributes:
+        names: what else a user may call it: the parameters it sets, under every name they had.
+        choice: what the section around it must say to be of the kind that has it, such as `method: hqq`.
+    """
+
+    location: tuple[str, ...]
+    names: frozenset[str]
+    choice: str = ""
+
+
+def suggestion(location: Location) -> str:
+    """What a user may have meant by a field that is not known at `location`, as pydantic spells that."""
+    *around, name = location
+    models = models_at(tuple(around))
+    here = sorted({field for model in models for field in model.model_fields})
+    section = tuple(part for part in around if isinstance(part, str) and not _is_choice(part, around))
+    if found := _by_meaning(section, str(name)):
+        return found
+    if found := _by_spelling(section, str(name), here):
+        return f"did you mean {found}?"
+    if len(here) <= _FEW:
+        return f"known here: {', '.join(here)}"
+    more = "; parameters that are no field go under passthrough" if section[:1] and section[0] in BACKENDS else ""
+    return f"`llem schema` lists the {len(here)} fields of {spell(section)}{more}"
+
+
+def field_names(location: Location) -> list[str]:
+    """The fields that may stand at a place, of every variant where several are possible."""
+    return sorted({name for found in models_at(location) for name in found.model_fields})
+
+
+def tags(location: Location) -> list[str]:
+    """What a section may say to be one of several kinds."""
+    sections = [model for model in models_at(location) if issubclass(model, Section)]
+    return [choice[1] for section in sections if (choice := discriminator(section))]
+
+
+def models_at(location: Location) -> list[type[BaseModel]]:
+    """The models that may stand at a place; a part that names a kind of section narrows them to it."""
+    models: list[type[BaseModel]] = [ExperimentConfig]
+    for part in location:
+        inside = [
+            inner
+            for outer in models
+            if part in outer.model_fields
+            for inner in _models(outer.model_fields[str(part)].annotation)
+        ]
+        models = inside or [model for model in models if _tag(model) == part]
+    return models
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for argument in get_args(annotation) for model in _models(argument)]
+
+
+def _tag(model: type[BaseModel]) -> str | None:
+    choice = discriminator(model) if issubclass(model, Section) else None
+    return choice[1] if choice else None
+
+
+def _is_choice(part: str, around: list[str | int]) -> bool:
+    """Whether a part of pydantic's location is no key that was written, but the kind of the section before it."""
+    before = tuple(around[: around.index(part)])
+    return part in tags(before) and part not in {name for model in models_at(before) for name in model.model_fields}
+
+
+def _by_meaning(section: tuple[str, ...], name: str) -> str:
+    """Fields of this very name elsewhere, else those that set the parameter of this name."""
+    own = [place for place in places() if place.location[-1] == name and place.location[:-1] != section]
+    found = own or [place for place in places() if name in place.names]
+    if not found:
+        return ""
+    nearest = min(found, key=lambda place: (place.location[: len(section)] != section, len(place.location))).location
+    choices = dict.fromkeys(place.choice for place in found if place.location == nearest and place.choice)
+    return f"did you mean {', with '.join(filter(None, (spell(nearest), ' or '.join(choices))))}?"
+
+
+def _by_spelling(section: tuple[str, ...], name: str, here: list[str]) -> str:
+    likeness = {spell((*section, other)): _likeness(name, other) for other in here}
+    likeness = {path: ratio + 0.1 for path, ratio in likeness.items() if ratio >= _HERE}
+    for place in places():
+        if (ratio := _likeness(name, place.location[-1])) >= _ELSEWHERE:
+            likeness.setdefault(spell(place.location), ratio)
+    return max(likeness, key=lambda path: likeness[path], default="")
+
+
+def _likeness(one: str, other: str) -> float:
+    return difflib.SequenceMatcher(None, one, other).ratio()
+
+
+@lru_cache(maxsize=1)
+def places() -> tuple[Place, ...]:
+    """Every field of every backend at its place, with all the names it may go by."""
+    found = [Place(location, frozenset()) for location in _undeclared(ExperimentConfig, ())]
+    for backend in (name for name in BACKENDS if name in ExperimentConfig.model_fields):
+        for field in walk(ExperimentConfig, backend):
+            found.append(Place(field.keys, _names(field, backend), _choice(field)))
+            for section in field.nested:
+                kind = discriminator(section)
+                switches = frozenset(section.always) - {kind[0] if kind else ""}
+                found.append(Place(field.keys, switches, f"{kind[0]}: {kind[1]}" if kind else ""))
+    return tuple(dict.fromkeys(found))
+
+
+def _undeclared(model: type[BaseModel], around: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """The tool's own fields, which bind nothing."""
+    for name, info in model.model_fields.items():
+        if not around and name in BACKENDS:
+            continue
+        yield (*around, name)
+        for inner in _models(info.annotation):
+            yield from _undeclared(inner, (*around, name))
+
+
+def _names(field: BoundField, backend: str) -> frozenset[str]:
+    targets = field.targets(backend)
+    names = {target.name for target in targets}
+    names |= {
+        old
+        for row in renames(backend)
+        for target in targets
+        if row.entry_point == target.entry_point and target.name in (row.old, row.new)
+        for old in (row.old, row.new)
+    }
+    return frozenset(names)
+
+
+def _choice(field: BoundField) -> str:
+    return ", ".join(f"{keys[-1]}: {value}" for keys, value in field.variant.items())
