@@ -101,10 +101,11 @@ class Recorder:
         return make
 
     def _model(self) -> Any:
-        def from_pretrained(**arguments: Any) -> "_Model":
+        def from_pretrained(**arguments: Any) -> "_Model | tuple[_Model, dict[str, Any]]":
             if FROM_PRETRAINED not in self.calls:  # a later one is the assistant, which `generate` gets
                 self.note(FROM_PRETRAINED, arguments)
-            return _Model(self, arguments)
+            made = _Model(self, arguments)
+            return (made, {}) if arguments.get("output_loading_info") else made
 
         return from_pretrained
 
@@ -224,6 +225,7 @@ class _Model:
         self.is_quantized = "quantization_config" in sent
         self.device = SimpleNamespace(type="cpu")
         self.hf_device_map: dict[str, Any] = {}
+        self._hf_peft_config_loaded = "adapter_kwargs" in sent
         self.generation_config = _GenerationConfig(recorder)
         quantization = sent.get("quantization_config")
         self.config = SimpleNamespace(
@@ -235,6 +237,9 @@ class _Model:
 
     def _forward(self) -> None:
         """What torch.compile gets."""
+
+    def _can_set_experts_implementation(self) -> bool:
+        return True
 
     def to(self, device: Any) -> "_Model":
         del device

@@ -113,6 +113,8 @@ def _related(field: BoundField, backend: str) -> set[Target]:
             related |= set(other.targets(backend))
     for section in field.nested:
         related |= {Target(section.entry_point, name) for name in section.always}
+    for target in field.targets(backend):
+        related |= {Target(target.entry_point, name) for name in field.binding.clears}
     return related
 
 

@@ -139,10 +139,11 @@ def _lower(
             continue
         present = [target for target in targets if has is None or has(target)]
         for target in present or targets:
-            if parent is not None and isinstance(model, Section) and target.entry_point == model.entry_point:
-                parent[target.name] = value
-            else:
-                calls.put(target, value, spelled)
+            for given, sent in ((target.name, value), *((cleared, None) for cleared in binding.clears)):
+                if parent is not None and isinstance(model, Section) and target.entry_point == model.entry_point:
+                    parent[given] = sent
+                else:
+                    calls.put(Target(target.entry_point, given), sent, spelled)
 
 
 def _section(section: Section, path: str, backend: str, calls: Calls, has: Has | None) -> Any:

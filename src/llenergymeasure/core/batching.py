@@ -33,14 +33,33 @@ class Batch:
 
 
 @dataclass(frozen=True)
+class Answer:
+    """What one call returned, not yet looked at: counting is no part of the work that is measured.
+
+    Attributes:
+        start_s, end_s: on this process's monotonic clock.
+        returned: what the API gave.
+        steps: (time in s, tokens per row with the prompt) after each decoding step; empty where the API tells none.
+        width: tokens per row of the prompt, padding included.
+    """
+
+    prompts: tuple[Prompt, ...]
+    start_s: float
+    end_s: float
+    returned: Any
+    steps: tuple[tuple[float, int], ...] = ()
+    width: int = 0
+
+
+@dataclass(frozen=True)
 class BatchOutput:
-    """What one call returned.
+    """An answer counted.
 
     Attributes:
         start_s, end_s: on this process's monotonic clock.
         steps: per prompt (time in s, tokens generated so far) after each decoding step; empty where the API tells none.
         sequences: per prompt the returned sequences' generated ids, cut at their end.
-        finished: per prompt why its longest sequence ended: `stop` or `length`.
+        finished: per prompt why its longest sequence ended: `stop`, `length` or `time`.
     """
 
     prompts: tuple[Prompt, ...]

@@ -9,7 +9,7 @@ from llenergymeasure.config.lowering import Calls, lower
 from llenergymeasure.config.models import ExperimentConfig
 from llenergymeasure.core import prompts as prompt_sources
 from llenergymeasure.core.api import Api, RealApi
-from llenergymeasure.core.batching import Batch, BatchOutput, Prompt, prompts_sha256
+from llenergymeasure.core.batching import Answer, Batch, BatchOutput, Prompt, prompts_sha256
 from llenergymeasure.core.environment import describe_process
 from llenergymeasure.core.inference_backends.base import Backend, Effective
 from llenergymeasure.core.inference_backends.pytorch import PyTorchBackend
@@ -69,7 +69,7 @@ class Session:
         self.api = api or RealApi()
         self.backend: Backend = PyTorchBackend(version_calls(config, self.api), self.api, share.device)
         self.batches: list[Batch] = []
-        self.outputs: list[BatchOutput] = []
+        self.answers: list[Answer] = []
         self._compilations: int | None = None
         self._prompts_sha256 = ""
 
@@ -95,7 +95,7 @@ class Session:
     def warm_up(self) -> None:
         """Run batches of the real workload, the largest first, so that memory and kernels are at their final size."""
         for batch in self._warmup_batches():
-            self.backend.generate(batch)
+            self.backend.count(self.backend.generate(batch))  # what cannot be counted fails here, not after the window
         self._compilations = self.backend.compilations()
 
     def _warmup_batches(self) -> list[Batch]:
@@ -108,7 +108,7 @@ class Session:
         return list(itertools.islice(itertools.cycle(largest), wanted))
 
     def run(self, should_stop: Callable[[], bool], tick: Callable[[int], None]) -> bool:
-        """One pass over the share; outputs are kept even when it is interrupted.
+        """One pass over the share; answers are kept even when it is interrupted.
 
         Returns:
             Whether the pass went to its end.
@@ -117,14 +117,14 @@ class Session:
         for batch in self.batches:
             if should_stop():
                 return False
-            self.outputs.append(self.backend.generate(batch))
+            self.answers.append(self.backend.generate(batch))
             tick(len(batch.prompts))
         return True
 
     def take(self) -> list[BatchOutput]:
-        """The outputs since the last call."""
-        outputs, self.outputs = self.outputs, []
-        return outputs
+        """The outputs since the last call, counted."""
+        answers, self.answers = self.answers, []
+        return [self.backend.count(answer) for answer in answers]
 
     def finish(self) -> list[str]:
         """Checks that need a run behind them; what a reader of the figures must know is returned."""

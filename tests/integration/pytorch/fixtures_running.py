@@ -55,13 +55,13 @@ def opened(model: Path | str, data: Mapping[str, Any]) -> Iterator[tuple[Session
 def run(backend: Any, texts: Sequence[str] = (TEXT,)) -> list[BatchOutput]:
     """Answers of a loaded backend, one per batch."""
     prompts = [Prompt(index, tuple(ids)) for index, ids in enumerate(backend.encode(texts, chat=False))]
-    return [backend.generate(batch) for batch in backend.prepare(prompts)]
+    return [backend.count(backend.generate(batch)) for batch in backend.prepare(prompts)]
 
 
 def run_ids(backend: Any, *prompts: Sequence[int]) -> list[BatchOutput]:
     """The same for prompts given as token ids."""
     numbered = [Prompt(index, tuple(ids)) for index, ids in enumerate(prompts)]
-    return [backend.generate(batch) for batch in backend.prepare(numbered)]
+    return [backend.count(backend.generate(batch)) for batch in backend.prepare(numbered)]
 
 
 def tokens(backend: Any, *texts: str) -> list[tuple[int, ...]]:
@@ -145,3 +145,12 @@ def hub_repository(cache: Path, name: str, revisions: Mapping[str, Path]) -> str
 
 def edit_json(path: Path, **changes: Any) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def require_continuous_batching() -> None:
+    """Skip where the installed version cannot batch continuously on this machine."""
+    import torch
+
+    point = RealApi().surface("pytorch").entry_points.get("transformers.ContinuousBatchingConfig")
+    if point is None and not torch.cuda.is_available():
+        pytest.skip("needs CUDA: this transformers version sizes the cache by the GPU's memory alone")

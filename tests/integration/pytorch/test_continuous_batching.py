@@ -39,7 +39,7 @@ def run(load: Load, **options: Any) -> tuple[Any, BatchOutput]:
             pytest.skip(f"needs a transformers version that has the option: {name}")
     backend = load({"continuous_batching": {**SMALL, "persistent_manager": True, **options}})
     prompts = [Prompt(index, tuple(ids)) for index, ids in enumerate(backend.encode(TEXTS, chat=False))]
-    output = backend.generate(backend.prepare(prompts)[0])
+    output = backend.count(backend.generate(backend.prepare(prompts)[0]))
     return backend.model._cached_continuous_batching_manager, output
 
 
@@ -99,7 +99,7 @@ def test_answers_equal_those_of_ordinary_generation(load: Load) -> None:
     _, output = run(load)
     backend = load({"batch_size": 1})
     prompts = [Prompt(index, tuple(ids)) for index, ids in enumerate(backend.encode(TEXTS, chat=False))]
-    alone = [backend.generate(batch).sequences[0] for batch in backend.prepare(prompts)]
+    alone = [backend.count(backend.generate(batch)).sequences[0] for batch in backend.prepare(prompts)]
     assert list(output.sequences) == alone
 
 

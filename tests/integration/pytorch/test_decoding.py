@@ -45,8 +45,9 @@ def test_end_token(load: Load) -> None:
 
 @pytest.mark.field("max_time", "observed")
 def test_time_limit(load: Load) -> None:
-    assert len(tokens(load({"max_time": 1e-9}, max_tokens=8))[0]) == 1
-    assert len(tokens(load({"max_time": 1e6}, max_tokens=8))[0]) == 8
+    for limit_s, count, reason in ((1e-9, 1, "time"), (1e6, 8, "length")):
+        (output,) = run(load({"max_time": limit_s}, max_tokens=8))
+        assert (len(output.sequences[0][0]), output.finished) == (count, (reason,))
 
 
 @pytest.mark.field("stop_strings", "observed")
@@ -159,6 +160,15 @@ def test_healing_a_mixed_batch_counts_right(load: Load) -> None:
     alone = tokens(load({"token_healing": True, "dtype": "float64"}, max_tokens=3), *texts)
     together = tokens(load({"token_healing": True, "dtype": "float64", "batch_size": 2}, max_tokens=3), *texts)
     assert together == alone
+
+
+@pytest.mark.field("token_healing", "observed")
+@pytest.mark.parametrize("text", ["The energy    ", "The we", "many prompts er "])
+def test_healing_that_changes_the_prompts_length_counts_right(load: Load, text: str) -> None:
+    backend = load({"token_healing": True}, max_tokens=3)
+    with returned(backend.model) as found:
+        (answer,) = tokens(backend, text)
+    assert answer == tuple(found[-1][0].tolist()[-3:])
 
 
 @pytest.mark.field("return_dict_in_generate", "observed")

@@ -87,7 +87,7 @@ def of(ranks: Ranks, case: str, **options: Any) -> list[dict[str, Any]]:
 def answer_of_one_process(model: Path) -> Any:
     data = {"prompts": ["The energy"], "output": {"max_tokens": 4}, "pytorch": {}}
     with opened(model, data) as (session, _):
-        return session.backend.generate(session.batches[0]).sequences
+        return session.backend.count(session.backend.generate(session.batches[0])).sequences
 
 
 @pytest.mark.field("tp_plan", "observed")

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from llenergymeasure.core.inference_backends import pytorch as backend_module
-from llenergymeasure.core.inference_backends.pytorch_readback import NotAsRequestedError, verify_loaded
-from llenergymeasure.errors import LlemError
+from llenergymeasure.core.inference_backends.pytorch_loaded import NotAsRequestedError, verify_loaded
+from llenergymeasure.errors import LlemError, RequestError
 
 from .fixtures_running import (
     TEXT,
@@ -123,6 +123,71 @@ def test_what_exceeds_the_memory_goes_to_disk(load: Load, tmp_path: Path) -> Non
     large = load({**section, "max_memory": {"cpu": "1GiB"}}).model
     assert "meta" in places(small)
     assert places(large) == {"cpu"}
+
+
+def test_an_offload_folder_that_stays_empty_is_told(load: Load, tmp_path: Path) -> None:
+    backend = load({"device_map": "auto", "offload_folder": str(tmp_path / "disk")})
+    assert backend.warnings == ["pytorch.offload_folder: nothing was placed on disk"]
+
+
+@pytest.mark.parametrize(
+    ("section", "why"),
+    [
+        ({"code_revision": "side", "trust_remote_code": True}, "LlamaForCausalLM is the library's own code"),
+        ({"adapter_kwargs": {"revision": "side"}}, "names no adapter"),
+        ({"assistant_early_exit": 2}, "the model has 2 layers"),
+        ({"experts_implementation": "eager"}, "LlamaForCausalLM has no experts"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_what_this_model_would_ignore_is_refused(load: Load, section: dict[str, Any], why: str) -> None:
+    if "experts_implementation" in section:
+        require_parameter((FROM_PRETRAINED, "experts_implementation"))
+    with pytest.raises(RequestError, match=rf"pytorch\.{next(iter(section))}: would be ignored: .*{why}"):
+        load(section)
+
+
+@pytest.mark.parametrize("field", ["revision", "tokenizer_revision"])
+def test_a_folder_has_no_revisions(load: Load, tiny_llama: Path, field: str) -> None:
+    with pytest.raises(RequestError, match=f"{field}: would be ignored: .* is a folder"):
+        load({}, **{field: "side"})
+
+
+@pytest.mark.parametrize(
+    ("spoil", "why"),
+    [
+        (lambda tensors: tensors.pop("model.layers.1.mlp.up_proj.weight"), "lacks model.layers.1.mlp.up_proj.weight"),
+        (
+            lambda tensors: tensors.update({"model.norm.weight": tensors["model.norm.weight"][:5].clone()}),
+            "holds tensors of another shape",
+        ),
+    ],
+    ids=["missing", "another shape"],
+)
+def test_weights_that_would_be_random_are_refused(
+    load: Load, tiny_llama: Path, tmp_path: Path, spoil: Any, why: str
+) -> None:
+    folder = with_weights(tiny_llama, tmp_path / "model", spoil)
+    with pytest.raises(RequestError, match=why):
+        load({}, model=folder)
+
+
+def test_weights_that_the_model_does_not_use_are_told(load: Load, tiny_llama: Path, tmp_path: Path) -> None:
+    spoil = lambda tensors: tensors.update({"model.extra.weight": tensors["model.norm.weight"].clone()})  # noqa: E731
+    folder = with_weights(tiny_llama, tmp_path / "model", spoil)
+    (warning,) = load({}, model=folder).warnings
+    assert warning.endswith("the checkpoint holds model.extra.weight, which the model does not use")
+
+
+def with_weights(model: Path, folder: Path, change: Any) -> Path:
+    """A copy of the model with other tensors in its file."""
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(model, folder)
+    tensors = load_file(folder / "model.safetensors")
+    change(tensors)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
 
 
 @pytest.mark.field("offload_buffers", "effective")
@@ -250,26 +315,17 @@ def test_options_for_an_adapter() -> None:
     pytest.skip("needs an adapter on the hub: the option chooses its revision")
 
 
-@pytest.mark.field("fusion_config", "effective")
-def test_fusions_are_checked_while_loading(load: Load) -> None:
-    """The library knows fusions for vision models only; a text model shows by its refusal that the option arrives."""
-    require_parameter((FROM_PRETRAINED, "fusion_config"))
-    load({"fusion_config": {"patch_embeddings": False}})
-    with pytest.raises(ValueError, match="Unknown fusion type: sparkle"):
-        load({"fusion_config": {"sparkle": True}})
-
-
 class TestWhatRunsIsNotWhatWasAsked:
     """Each disagreement between the loaded model and the request is an error that names the field."""
 
     def load(self, load: Load, monkeypatch: pytest.MonkeyPatch, section: dict[str, Any], spoil: Any) -> Any:
-        real = backend_module.PyTorchBackend._call
+        real = backend_module.PyTorchBackend._load
 
-        def call(backend: Any, entry_point: str) -> Any:
-            made = real(backend, entry_point)
-            return spoil(made) or made if entry_point == FROM_PRETRAINED else made
+        def loads(backend: Any, arguments: Any) -> Any:
+            made = real(backend, arguments)
+            return spoil(made) or made
 
-        monkeypatch.setattr(backend_module.PyTorchBackend, "_call", call)
+        monkeypatch.setattr(backend_module.PyTorchBackend, "_load", loads)
         return load(section)
 
     def test_attention(self, load: Load, monkeypatch: pytest.MonkeyPatch) -> None:

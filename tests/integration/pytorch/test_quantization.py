@@ -29,7 +29,7 @@ def query(backend: Any) -> Any:
 def generate(backend: Any) -> tuple[int, ...]:
     """Tokens of one real call, so that the quantized kernels run."""
     ids = tuple(backend.encode(["The energy of a token"], chat=False)[0])
-    (group,) = backend.generate(backend.prepare([Prompt(0, ids)])[0]).sequences
+    (group,) = backend.count(backend.generate(backend.prepare([Prompt(0, ids)])[0])).sequences
     return group[0]
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from llenergymeasure.core.inference_backends.pytorch_readback import NotAsRequestedError
+from llenergymeasure.core.inference_backends.base import NotAsRequestedError
 
 from .fixtures_running import calls_of, run, run_ids
 from .tiny import make_tiny_llama

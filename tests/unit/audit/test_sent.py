@@ -34,7 +34,8 @@ def sent(surface: Surface, pytorch: dict[str, Any], **fields: Any) -> dict[Targe
 def test_unset_fields_reach_nothing(newest: Surface) -> None:
     seen = sent(newest, {})
     assert {target.name for target in seen if target.entry_point == FROM_PRETRAINED} == {
-        "pretrained_model_name_or_path"
+        "pretrained_model_name_or_path",
+        "output_loading_info",
     }
     assert {target.name for target in seen if target.entry_point == GENERATION_CONFIG} == {"max_new_tokens"}
 

@@ -287,3 +287,12 @@ def test_a_fields_parameter_stands_under_a_name_of_the_backends_package() -> Non
         if not target.entry_point.startswith(("transformers.", "torch.", "torchao.", "llenergymeasure."))
     ]
     assert foreign == []
+
+
+def test_options_of_a_compilation_take_the_place_of_its_mode() -> None:
+    """Their class has a mode by default, and torch refuses the two together."""
+    calls = lowered({"cache_implementation": "static", "compile_config": {"options": {"max_autotune": True}}})
+    made = calls[GENERATION_CONFIG]["compile_config"]
+    assert dict(made.arguments) == {"options": {"max_autotune": True}, "mode": None}
+    plain = lowered({"cache_implementation": "static", "compile_config": {"backend": "eager"}})
+    assert dict(plain[GENERATION_CONFIG]["compile_config"].arguments) == {"backend": "eager"}

@@ -188,7 +188,7 @@ class Answers:
 def answered(backend: PyTorchBackend, *rows: list[int], prompts: int) -> Any:
     given = [Prompt(index, tuple(range(3, 4 + index))) for index in range(prompts)]
     backend.model.generate = Answers(*rows)
-    return backend.generate(Batch(tuple(given), backend._pad(given)))
+    return backend.count(backend.generate(Batch(tuple(given), backend._pad(given))))
 
 
 END, PAD = 1, 0  # the recorder's model
@@ -247,7 +247,7 @@ def test_continuous_batching_that_loses_a_request_is_an_error(backend: Backend, 
 
     loaded.model.generate_batch = generate_batch
     with pytest.raises(RequestError) as caught:
-        loaded.generate(Batch(prompts))
+        loaded.count(loaded.generate(Batch(prompts)))
     assert caught.value.cause.startswith("pytorch.continuous_batching: ")
     assert ("no room left" if trouble == "error" else "1 of 2 requests gave no answer") in caught.value.cause
 

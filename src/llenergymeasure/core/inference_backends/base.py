@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from llenergymeasure.core.batching import Batch, BatchOutput, Prompt
+from llenergymeasure.core.batching import Answer, Batch, BatchOutput, Prompt
 from llenergymeasure.errors import EnvironmentLacksError
 
 
@@ -61,8 +61,11 @@ class Backend(Protocol):
     def prepare(self, prompts: Sequence[Prompt]) -> list[Batch]:
         """Cut prompts into calls, inputs on the device."""
 
-    def generate(self, batch: Batch) -> BatchOutput:
-        """One call; returns when its tokens are there."""
+    def generate(self, batch: Batch) -> Answer:
+        """One call; returns when its tokens are there, and does nothing besides."""
+
+    def count(self, answer: Answer) -> BatchOutput:
+        """An answer's tokens, called outside the window."""
 
     def effective(self, batch: Batch) -> Effective:
         """Read back what runs, compared with what was sent; called outside the window, after a first call."""

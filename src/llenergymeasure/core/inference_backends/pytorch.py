@@ -3,7 +3,7 @@
 import contextlib
 import gc
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from llenergymeasure.config.lowering import Calls, Loaded
@@ -23,10 +23,15 @@ from llenergymeasure.config.pytorch.entry_points import (
 )
 from llenergymeasure.config.pytorch.speculation import Drafting
 from llenergymeasure.core.api import Api, materialise
-from llenergymeasure.core.batching import Batch, BatchOutput, Prompt
-from llenergymeasure.core.inference_backends import pytorch_continuous, pytorch_manager, pytorch_readback
+from llenergymeasure.core.batching import Answer, Batch, BatchOutput, Prompt
+from llenergymeasure.core.inference_backends import (
+    pytorch_continuous,
+    pytorch_counting,
+    pytorch_loaded,
+    pytorch_manager,
+    pytorch_readback,
+)
 from llenergymeasure.core.inference_backends.base import Effective
-from llenergymeasure.core.requests import count_generated
 from llenergymeasure.errors import RequestError
 
 
@@ -55,7 +60,8 @@ class PyTorchBackend:
         self.model: Any = None
         self.tokenizer: Any = None
         self.generation: dict[str, Any] = {}
-        self.assistant: Any = None
+        self.warnings: list[str] = []
+        self._wait: Callable[[], None] | None = None  # for the devices that the model is on
 
     def load(self) -> None:
         call = self.calls
@@ -63,27 +69,38 @@ class PyTorchBackend:
             self.api.resolve("torch.cuda.set_device")(self.device)
         if MATMUL_PRECISION in call:
             self.api.resolve(MATMUL_PRECISION)(**call[MATMUL_PRECISION])
+        pytorch_loaded.refuse_revisions_of_folders(call)
         self.tokenizer = self._call(TOKENIZER)
         self.tokenizer.padding_side = "left"  # token healing pads anew, inside generate
         if getattr(self.tokenizer, "pad_token", None) is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
-        self.model = self._call(FROM_PRETRAINED)
+        self.model = self._load({**call[FROM_PRETRAINED], **self._placement()})
         if self.device is not None and not self._placed():
             self.model = self.model.to(f"cuda:{self.device}")
+        self.warnings += pytorch_loaded.verify_loaded(self.model, call, self.api)
         self.generation = self._generation_arguments()
-        pytorch_readback.verify_loaded(self.model, call, self.api)
         if TORCH_COMPILE in call:
             self.model.forward = self.api.resolve(TORCH_COMPILE)(
                 self.model.forward, **materialise(call[TORCH_COMPILE], self.api)
             )
+        self._wait = self._synchronizer()
 
     def _call(self, entry_point: str) -> Any:
         return self.api.resolve(entry_point)(**materialise(self.calls[entry_point], self.api))
 
+    def _load(self, arguments: Mapping[str, Any]) -> Any:
+        model, warnings = pytorch_loaded.load_whole(arguments, self.api)
+        self.warnings += warnings
+        return model
+
     def _placed(self) -> bool:
-        """Whether the sent arguments, or quantization, already decide where the model is."""
-        sent = self.calls[FROM_PRETRAINED]
-        return any(name in sent for name in ("device_map", "tp_plan", "distributed_config", "quantization_config"))
+        """Whether the sent arguments already decide where the model is."""
+        return any(name in self.calls[FROM_PRETRAINED] for name in ("device_map", "tp_plan", "distributed_config"))
+
+    def _placement(self) -> dict[str, Any]:
+        """A quantized model cannot be moved once it is loaded: unless a field places it, it is loaded onto the GPU."""
+        quantized = "quantization_config" in self.calls[FROM_PRETRAINED]
+        return {"device_map": {"": self.device}} if quantized and self.device is not None and not self._placed() else {}
 
     def _generation_arguments(self) -> dict[str, Any]:
         """Arguments of generate: only what was set, plus the objects that some of them need."""
@@ -107,9 +124,7 @@ class PyTorchBackend:
         return len(sizes) > 1
 
     def _assistant(self, loaded: Loaded) -> Any:
-        assistant = self.api.resolve(FROM_PRETRAINED)(
-            pretrained_model_name_or_path=loaded.source, dtype=self.model.dtype
-        )
+        assistant = self._load({"pretrained_model_name_or_path": loaded.source, "dtype": self.model.dtype})
         return assistant.to(self.model.device)
 
     def encode(self, texts: Sequence[str], *, chat: bool) -> list[list[int]]:
@@ -155,10 +170,10 @@ class PyTorchBackend:
         """Start the random numbers anew, so that every pass over the workload is the same."""
         self._call(SET_SEED)
 
-    def generate(self, batch: Batch) -> BatchOutput:
+    def generate(self, batch: Batch) -> Answer:
         if GENERATE_BATCH in self.calls:
             return pytorch_continuous.generate(self, batch)
-        clock = StepClock(self._synchronizer())
+        clock = StepClock(self._wait)
         arguments = self.generation_arguments()
         criteria = self.api.resolve("transformers.StoppingCriteriaList")([clock])
         width = batch.inputs["input_ids"].shape[-1]
@@ -166,42 +181,18 @@ class PyTorchBackend:
             start = time.perf_counter()
             returned = self.model.generate(**batch.inputs, **arguments, stopping_criteria=criteria)
             end = time.perf_counter()
-        rows = getattr(returned, "sequences", returned).tolist()
-        steps = tuple((at, length - width) for at, length in clock.steps)
-        if steps:  # the last step's token is there when generate returns
-            end = max(end, steps[-1][0])
-        return self.output(batch, (start, end), [row[width:] for row in rows], (steps,) * len(batch.prompts))
+        # Scores and the like may be large; the window after this one must find their memory free again.
+        sequences = getattr(returned, "sequences", returned)
+        return Answer(batch.prompts, start, end, sequences, tuple(clock.steps), width)
 
     def generation_arguments(self) -> dict[str, Any]:
         """Arguments for one call; generate takes keys out of a mapping as it uses them, so each call gets its own."""
         return {name: dict(value) if isinstance(value, dict) else value for name, value in self.generation.items()}
 
-    def output(self, batch: Batch, span: tuple[float, float], rows: Sequence[Sequence[int]], steps: Any) -> BatchOutput:
-        """What one call returned, rows of generated tokens cut at their end; `span` is its start and end in seconds."""
-        per_prompt = len(rows) // len(batch.prompts)
-        ends, pad = pytorch_readback.end_tokens(self.model, self.generation)
-        # Accepted drafts may exceed the limit in older versions; what is returned means the same everywhere.
-        limit = self.generation.get("max_new_tokens")
-        rows = [row[:limit] for row in rows]
-        cut = [tuple(row[: self._length(row, ends, pad)]) for row in rows]
-        sequences = tuple(
-            tuple(cut[index * per_prompt : (index + 1) * per_prompt]) for index in range(len(batch.prompts))
-        )
-        longest = (max(group, key=len) for group in sequences)
-        finished = tuple("length" if len(row) == limit and row[-1] not in ends else "stop" for row in longest)
-        return BatchOutput(batch.prompts, *span, steps, sequences, finished)
-
-    def _length(self, row: Sequence[int], ends: frozenset[int], pad: int | None) -> int:
-        """Tokens that a row really generated; where a stop string ended it, an end token behind it is padding."""
-        stops = self.generation.get("stop_strings")
-        if stops is None:
-            return count_generated(row, ends)
-        length = count_generated(row, ends, pad)
-        if length and row[length - 1] == pad and pad in ends:
-            text = self.tokenizer.decode(row[: length - 1])
-            if any(stop in text for stop in ([stops] if isinstance(stops, str) else stops)):
-                return length - 1
-        return length
+    def count(self, answer: Answer) -> BatchOutput:
+        if GENERATE_BATCH in self.calls:
+            return pytorch_continuous.counted(self, answer)
+        return pytorch_counting.counted(self, answer)
 
     def effective(self, batch: Batch) -> Effective:
         if GENERATE_BATCH in self.calls:
@@ -215,11 +206,11 @@ class PyTorchBackend:
         return pytorch_readback.compilations(self.calls, self.api)
 
     def devices(self) -> list[int]:
-        return pytorch_readback.cuda_devices(self.model)
+        return pytorch_loaded.cuda_devices(self.model)
 
     def close(self) -> None:
         pytorch_continuous.close(self.model)
-        self.model = self.tokenizer = self.assistant = None
+        self.model = self.tokenizer = None
         self.generation = {}
         gc.collect()
         if self.device is not None:
@@ -234,5 +225,15 @@ class PyTorchBackend:
         with self.api.resolve(AUTOCAST)(device_type=self.model.device.type, **arguments):
             yield
 
-    def _synchronizer(self) -> Any:
-        return self.api.resolve("torch.cuda.synchronize") if self.device is not None else None
+    def _synchronizer(self) -> Callable[[], None] | None:
+        """Waits for every device that the model is on; None where there is none to wait for."""
+        devices = self.devices()
+        if not devices:
+            return None
+        synchronize = self.api.resolve("torch.cuda.synchronize")
+
+        def wait() -> None:
+            for device in devices:
+                synchronize(device)
+
+        return wait

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from llenergymeasure.config.pytorch.entry_points import GENERATE_BATCH
 from llenergymeasure.core.api import materialise
-from llenergymeasure.core.batching import Batch, BatchOutput
+from llenergymeasure.core.batching import Answer, Batch, BatchOutput
+from llenergymeasure.core.inference_backends import pytorch_counting
 from llenergymeasure.core.inference_backends.base import NotAsRequestedError
 from llenergymeasure.core.inference_backends.pytorch_readback import end_tokens
 from llenergymeasure.core.requests import count_generated
@@ -21,32 +22,38 @@ if TYPE_CHECKING:
 MODE = "pytorch.continuous_batching"
 
 
-def generate(backend: "PyTorchBackend", batch: Batch) -> BatchOutput:
-    """One call for all prompts of the batch; answers come back in the order of the prompts.
+def generate(backend: "PyTorchBackend", batch: Batch) -> Answer:
+    """One call for all prompts of the batch."""
+    with call(backend, batch) as arguments:
+        start = time.perf_counter()
+        answers = backend.model.generate_batch(**arguments)
+        end = time.perf_counter()
+    return Answer(batch.prompts, start, end, answers)
+
+
+def counted(backend: "PyTorchBackend", answer: Answer) -> BatchOutput:
+    """The answers in the order of the prompts.
 
     Raises:
         RequestError: transformers answered a prompt with an error, or not at all.
         NotAsRequestedError: it went on behind an end token, so that it computed more than is counted.
     """
-    with call(backend, batch) as arguments:
-        start = time.perf_counter()
-        answers = backend.model.generate_batch(**arguments)
-        end = time.perf_counter()
     # Some versions give answers as they finish; the numbers in their ids say whose they are.
-    found = [answers[request] for request in sorted(answers, key=lambda name: [*map(int, re.findall(r"\d+", name))])]
-    failed = [answer.error for answer in found if answer.error]
-    expected = len(batch.prompts) * (arguments["generation_config"].num_return_sequences or 1)
+    by_number = sorted(answer.returned, key=lambda name: [*map(int, re.findall(r"\d+", name))])
+    found = [answer.returned[request] for request in by_number]
+    failed = [item.error for item in found if item.error]
+    expected = len(answer.prompts) * (generation_config(backend).num_return_sequences or 1)
     if failed or len(found) != expected:
         reason = failed[0] if failed else f"{expected - len(found)} of {expected} requests gave no answer"
         raise RequestError(f"{MODE}: transformers failed to generate: {reason}", "see the backend's log above")
-    rows = [answer.generated_tokens for answer in found]
+    rows = [item.generated_tokens for item in found]
     _refuse_unstopped(rows, end_tokens(backend.model, backend.generation)[0])
-    per_prompt = len(found) // len(batch.prompts)
+    per_prompt = len(found) // len(answer.prompts)
     steps = tuple(
-        tuple((at, number + 1) for number, at in enumerate(getattr(answer, "timestamps", None) or ()))
-        for answer in found[::per_prompt]
+        tuple((at, number + 1) for number, at in enumerate(getattr(item, "timestamps", None) or ()))
+        for item in found[::per_prompt]
     )
-    return backend.output(batch, (start, end), rows, steps)
+    return pytorch_counting.output(backend, answer, rows, steps)
 
 
 @contextlib.contextmanager

@@ -183,10 +183,11 @@ def _lost(backend: "PyTorchBackend", batch: Batch, kept: list[str]) -> list[str]
     asked = pytorch_readback.inside_generate(backend, first)[1]["logits_processors"]
     own = backend.model.generation_config
     backend.model.generation_config = reduced = copy.deepcopy(own)
-    for parameter in surface.entry_points[GENERATION_CONFIG].parameters.values():
+    for name, parameter in surface.entry_points[GENERATION_CONFIG].parameters.items():
         default = parameter.effective_default
-        if parameter.name not in acts_on and (default is None or isinstance(default, bool | int | float | str)):
-            setattr(reduced, parameter.name, default)
+        plain_default = default is None or isinstance(default, bool | int | float | str)
+        if name not in acts_on and getattr(own, name, None) is not None and plain_default:
+            setattr(reduced, name, default)
     try:
         usable = pytorch_readback.inside_generate(backend, first)[1]["logits_processors"]
     finally:

@@ -3,13 +3,12 @@
 import contextlib
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from llenergymeasure.config.bindings import Target
-from llenergymeasure.config.lowering import Build, Calls, Ref, plain
+from llenergymeasure.config.lowering import Build, Calls, plain
 from llenergymeasure.config.pytorch.entry_points import (
-    FROM_PRETRAINED,
     GENERATE_BATCH,
     GENERATION_CONFIG,
     TORCH_COMPILE,
@@ -18,96 +17,10 @@ from llenergymeasure.config.pytorch.speculation import Drafting
 from llenergymeasure.core.api import Api
 from llenergymeasure.core.batching import Batch
 from llenergymeasure.core.inference_backends.base import Difference, Effective, NotAsRequestedError
+from llenergymeasure.core.inference_backends.pytorch_loaded import cuda_devices, quantized_modules
 
 if TYPE_CHECKING:
     from llenergymeasure.core.inference_backends.pytorch import PyTorchBackend
-
-
-def verify_loaded(model: Any, calls: Calls, api: Api) -> None:
-    """Refuse a model whose number format, attention, device or quantization is not the one sent.
-
-    Raises:
-        NotAsRequestedError: names the field, what was sent and what runs.
-    """
-    sent = calls[FROM_PRETRAINED]
-    for name, check in _CHECKS.items():
-        if name in sent and (actual := check(model, sent[name], api)) is not None:
-            path = calls.origins[Target(FROM_PRETRAINED, name)]
-            raise NotAsRequestedError(
-                f"{path}: {plain(sent[name])!r} was asked for, {actual} runs",
-                f"choose a value that this model, machine and transformers version support, or remove {path}",
-            )
-
-
-def _check_dtype(model: Any, sent: Any, api: Api) -> str | None:
-    if not isinstance(sent, Ref) or getattr(model, "is_quantized", False):
-        return None
-    wanted = api.resolve(sent.path)
-    return None if model.dtype == wanted else str(model.dtype)
-
-
-def _check_attention(model: Any, sent: Any, api: Api) -> str | None:  # noqa: ARG001 - one signature for all checks
-    actual = model.config._attn_implementation  # noqa: SLF001 - transformers has no public name for it
-    return None if actual == sent else repr(actual)
-
-
-def _check_devices(model: Any, sent: Any, api: Api) -> str | None:  # noqa: ARG001
-    """An explicit device, or map of devices, must be where the weights are; strategies (`auto`) may choose."""
-    actual = {str(parameter.device) for parameter in model.parameters()}
-    if isinstance(sent, Mapping):
-        wanted = {_device(device) for device in sent.values()}
-        # Offloaded weights rest on the meta device until they are needed.
-        return None if actual - {"meta"} <= wanted else ", ".join(sorted(actual))
-    if isinstance(sent, str) and sent in ("auto", "balanced", "balanced_low_0", "sequential"):
-        return None
-    return None if actual == {_device(sent)} else ", ".join(sorted(actual))
-
-
-def _device(named: str | int) -> str:
-    return f"cuda:{named}" if isinstance(named, int) else "cuda:0" if named == "cuda" else named
-
-
-def _check_quantization(model: Any, sent: Build, api: Api) -> str | None:
-    config = getattr(model.config, "quantization_config", None)
-    if isinstance(config, Mapping):  # HQQ in 4.57 writes a dict there; its quantizer keeps the object
-        config = model.hf_quantizer.quantization_config
-    if config is None:
-        return "no quantization"
-    wanted = api.resolve(sent.entry_point).__name__
-    if type(config).__name__ != wanted:
-        return f"{type(config).__name__}"
-    if getattr(config, "dequantize", False):
-        return None
-    return None if quantized_modules(model) else "a model without one quantized layer"
-
-
-def quantized_modules(model: Any) -> Counter[str]:
-    """How many modules of each class hold quantized weights: a class, or a weight tensor, that is not torch's own."""
-    found: Counter[str] = Counter()
-    for module in model.modules():
-        weight: Any = getattr(module, "weight", None)
-        weight = weight.to_local() if hasattr(weight, "to_local") else weight  # a rank's part of a tensor
-        own = type(module).__module__.startswith(("torch.nn.", "transformers.models."))
-        tensor = type(weight)
-        if weight is not None and not own and hasattr(module, "in_features"):
-            found[type(module).__name__] += 1
-        elif weight is not None and tensor.__name__ not in ("Parameter", "Tensor"):
-            found[f"{type(module).__name__}[{tensor.__name__}]"] += 1
-        elif (
-            weight is not None
-            and hasattr(module, "in_features")
-            and type(getattr(weight, "data", None)).__name__ != "Tensor"
-        ):
-            found[f"{type(module).__name__}[{type(weight.data).__name__}]"] += 1
-    return found
-
-
-_CHECKS: dict[str, Callable[[Any, Any, Api], str | None]] = {
-    "dtype": _check_dtype,
-    "attn_implementation": _check_attention,
-    "device_map": _check_devices,
-    "quantization_config": _check_quantization,
-}
 
 
 def end_tokens(model: Any, generation: Mapping[str, Any]) -> tuple[frozenset[int], int | None]:
@@ -133,7 +46,7 @@ def compared(backend: "PyTorchBackend", generation: dict[str, Any], inside: dict
         for name, sent in calls[GENERATION_CONFIG].items()
         if name in generation and not same(plain(sent), generation[name]) and not isinstance(sent, Build)
     ]
-    warnings = []
+    warnings = [*backend.warnings]
     if not cuda_devices(model) and backend.api.resolve("torch.cuda.is_available")():
         warnings.append("a GPU is there, and the model runs on the CPU")
     return Effective(values, tuple(differences), tuple(warnings))
@@ -264,11 +177,6 @@ def compiled_by(calls: Calls) -> str | None:
     options = sent.arguments if isinstance(sent, Build) else {}
     asking = (name for name in options if name.endswith("_compile_config") or name == "default_compile_level")
     return next((f"pytorch.continuous_batching.{name}" for name in asking if options[name] != 0), None)
-
-
-def cuda_devices(model: Any) -> list[int]:
-    """Indices of the CUDA devices that hold any of the model."""
-    return sorted({parameter.device.index or 0 for parameter in model.parameters() if parameter.device.type == "cuda"})
 
 
 def jsonable(value: Any) -> Any:

@@ -1,0 +1,190 @@
+"""Refuses a load that is not the one asked for: weights that are random, values that nothing uses, other kernels."""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from llenergymeasure.config.bindings import Target
+from llenergymeasure.config.lowering import Build, Calls, Ref, plain
+from llenergymeasure.config.pytorch.entry_points import FROM_PRETRAINED, GENERATION_CONFIG, TOKENIZER
+from llenergymeasure.core.api import Api, materialise
+from llenergymeasure.core.inference_backends.base import NotAsRequestedError
+from llenergymeasure.errors import RequestError
+
+_NOT_TOGETHER = "complete the weights, or correct config.json or the options that change the model's shape"
+STRATEGIES = ("auto", "balanced", "balanced_low_0", "sequential")
+
+
+def refuse_revisions_of_folders(calls: Calls) -> None:
+    """A folder holds one revision; transformers would take it whatever revision is asked for.
+
+    Raises:
+        RequestError: names the field.
+    """
+    for entry_point in (FROM_PRETRAINED, TOKENIZER):
+        sent = calls[entry_point]
+        if "revision" in sent and os.path.isdir(sent["pretrained_model_name_or_path"]):  # noqa: PTH112 - any text
+            path = calls.origins[Target(entry_point, "revision")]
+            raise RequestError(
+                f"{path}: would be ignored: {sent['pretrained_model_name_or_path']} is a folder, not a repository",
+                f"remove {path}, or name the repository",
+            )
+
+
+def load_whole(arguments: Mapping[str, Any], api: Api) -> tuple[Any, list[str]]:
+    """The model, with every one of its tensors out of the checkpoint; and what a reader of the result should know.
+
+    Raises:
+        RequestError: tensors are missing, which transformers would fill with random numbers, or of another shape.
+    """
+    source = arguments["pretrained_model_name_or_path"]
+    try:
+        model, info = api.resolve(FROM_PRETRAINED)(**materialise(arguments, api), output_loading_info=True)
+    except RuntimeError as error:
+        if "size mismatch" in str(error) or "ignore_mismatched_sizes" in str(error):
+            raise RequestError(
+                f"model: {source}: the checkpoint holds tensors of another shape", _NOT_TOGETHER
+            ) from error
+        raise
+    if missing := [str(name) for name in info.get("missing_keys") or ()]:
+        raise RequestError(
+            f"model: {source}: the checkpoint lacks {_some(missing)}, which would be random", _NOT_TOGETHER
+        )
+    unused = [str(name) for name in info.get("unexpected_keys") or ()]
+    return model, [f"{source}: the checkpoint holds {_some(unused)}, which the model does not use"] if unused else []
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(sorted(names)[:3])
+    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more tensors"
+
+
+def verify_loaded(model: Any, calls: Calls, api: Api) -> list[str]:
+    """Refuse a model that is not the one sent, or that has no use for what was sent; returns what is worth telling.
+
+    Raises:
+        NotAsRequestedError: names the field, what was sent and what runs.
+        RequestError: names the field that this model would ignore.
+    """
+    for entry_point, checks in _CHECKS.items():
+        for name, check in checks.items():
+            sent = calls[entry_point]
+            if name in sent and (actual := check(model, sent[name], api)) is not None:
+                path = calls.origins[Target(entry_point, name)]
+                raise NotAsRequestedError(
+                    f"{path}: {plain(sent[name])!r} was asked for, {actual} runs",
+                    f"choose a value that this model, machine and transformers version support, or remove {path}",
+                )
+    for entry_point, uses in _USES.items():
+        for name, why_not in uses.items():
+            if name in calls[entry_point] and (why := why_not(model, calls[entry_point][name])):
+                path = calls.origins[Target(entry_point, name)]
+                raise RequestError(f"{path}: would be ignored: {why}", f"remove {path}, or choose another model")
+    places = {str(place) for place in (getattr(model, "hf_device_map", None) or {}).values()}
+    folder = calls.origins.get(Target(FROM_PRETRAINED, "offload_folder"))
+    return [f"{folder}: nothing was placed on disk"] if folder and "disk" not in places else []
+
+
+def _check_dtype(model: Any, sent: Any, api: Api) -> str | None:
+    if not isinstance(sent, Ref) or getattr(model, "is_quantized", False):
+        return None
+    wanted = api.resolve(sent.path)
+    return None if model.dtype == wanted else str(model.dtype)
+
+
+def _check_attention(model: Any, sent: Any, api: Api) -> str | None:  # noqa: ARG001 - one signature for all checks
+    actual = model.config._attn_implementation  # noqa: SLF001 - transformers has no public name for it
+    return None if actual == sent else repr(actual)
+
+
+def _check_devices(model: Any, sent: Any, api: Api) -> str | None:  # noqa: ARG001
+    """An explicit device, or map of devices, must be where the weights are; strategies (`auto`) may choose."""
+    actual = {str(parameter.device) for parameter in model.parameters()}
+    if isinstance(sent, Mapping):
+        wanted = {_device(device) for device in sent.values()}
+        # Offloaded weights rest on the meta device until they are needed.
+        return None if actual - {"meta"} <= wanted else ", ".join(sorted(actual))
+    if isinstance(sent, str) and sent in STRATEGIES:
+        return None
+    return None if actual == {_device(sent)} else ", ".join(sorted(actual))
+
+
+def _device(named: str | int) -> str:
+    return f"cuda:{named}" if isinstance(named, int) else "cuda:0" if named == "cuda" else named
+
+
+def _check_quantization(model: Any, sent: Build, api: Api) -> str | None:
+    config = getattr(model.config, "quantization_config", None)
+    if isinstance(config, Mapping):  # HQQ in 4.57 writes a dict there; its quantizer keeps the object
+        config = model.hf_quantizer.quantization_config
+    if config is None:
+        return "no quantization"
+    wanted = api.resolve(sent.entry_point).__name__
+    if type(config).__name__ != wanted:
+        return f"{type(config).__name__}"
+    if getattr(config, "dequantize", False):
+        return None
+    return None if quantized_modules(model) else "a model without one quantized layer"
+
+
+def quantized_modules(model: Any) -> Counter[str]:
+    """How many modules of each class hold quantized weights: a class, or a weight tensor, that is not torch's own."""
+    found: Counter[str] = Counter()
+    for module in model.modules():
+        weight: Any = getattr(module, "weight", None)
+        weight = weight.to_local() if hasattr(weight, "to_local") else weight  # a rank's part of a tensor
+        own = type(module).__module__.startswith(("torch.nn.", "transformers.models."))
+        tensor = type(weight)
+        if weight is not None and not own and hasattr(module, "in_features"):
+            found[type(module).__name__] += 1
+        elif weight is not None and tensor.__name__ not in ("Parameter", "Tensor"):
+            found[f"{type(module).__name__}[{tensor.__name__}]"] += 1
+        elif (
+            weight is not None
+            and hasattr(module, "in_features")
+            and type(getattr(weight, "data", None)).__name__ != "Tensor"
+        ):
+            found[f"{type(module).__name__}[{type(weight.data).__name__}]"] += 1
+    return found
+
+
+def cuda_devices(model: Any) -> list[int]:
+    """Indices of the CUDA devices that hold any of the model."""
+    return sorted({parameter.device.index or 0 for parameter in model.parameters() if parameter.device.type == "cuda"})
+
+
+def _no_own_code(model: Any, sent: Any) -> str:  # noqa: ARG001 - one signature for all
+    module = type(model).__module__
+    return f"{type(model).__name__} is the library's own code" if module.startswith("transformers.models.") else ""
+
+
+def _no_experts(model: Any, sent: Any) -> str:  # noqa: ARG001
+    return "" if model._can_set_experts_implementation() else f"{type(model).__name__} has no experts"  # noqa: SLF001
+
+
+def _no_adapter(model: Any, sent: Any) -> str:  # noqa: ARG001
+    return "" if getattr(model, "_hf_peft_config_loaded", False) else "the model's folder names no adapter"
+
+
+def _no_such_layer(model: Any, sent: int) -> str:
+    layers = getattr(model.config.get_text_config(), "num_hidden_layers", None)
+    return f"the model has {layers} layers" if isinstance(layers, int) and sent >= layers else ""
+
+
+_CHECKS: Mapping[str, Mapping[str, Callable[[Any, Any, Api], str | None]]] = {
+    FROM_PRETRAINED: {
+        "dtype": _check_dtype,
+        "attn_implementation": _check_attention,
+        "device_map": _check_devices,
+        "quantization_config": _check_quantization,
+    }
+}
+_USES: Mapping[str, Mapping[str, Callable[[Any, Any], str]]] = {
+    FROM_PRETRAINED: {
+        "code_revision": _no_own_code,
+        "experts_implementation": _no_experts,
+        "adapter_kwargs": _no_adapter,
+    },
+    GENERATION_CONFIG: {"assistant_early_exit": _no_such_layer},
+}
