@@ -156,12 +156,19 @@ def test_a_backend_module_that_drops_an_argument_turns_it_red(
     assert check_sent(field, newest) == ""
     real = PyTorchBackend._call
 
+    def without(given: Any) -> dict[str, Any]:
+        return {key: item for key, item in given.items() if key != name}
+
     def forgetful(self: PyTorchBackend, called: str) -> Any:
         if called == entry_point:
-            self.calls.arguments[called] = {key: item for key, item in self.calls[called].items() if key != name}
+            self.calls.arguments[called] = without(self.calls[called])
         return real(self, called)
 
-    monkeypatch.setattr(PyTorchBackend, "_call", forgetful)
+    loads = PyTorchBackend._load
+    if entry_point == FROM_PRETRAINED:
+        monkeypatch.setattr(PyTorchBackend, "_load", lambda self, given: loads(self, without(given)))
+    else:
+        monkeypatch.setattr(PyTorchBackend, "_call", forgetful)
     assert "got nothing" in check_sent(field, newest)
 
 
