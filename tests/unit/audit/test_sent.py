@@ -165,8 +165,13 @@ def test_a_backend_module_that_drops_an_argument_turns_it_red(
         return real(self, called)
 
     loads = PyTorchBackend._load
+
+    def forgetful_load(self: PyTorchBackend, given: Any) -> Any:
+        self.calls.arguments[FROM_PRETRAINED] = without(given)
+        return loads(self, without(given))
+
     if entry_point == FROM_PRETRAINED:
-        monkeypatch.setattr(PyTorchBackend, "_load", lambda self, given: loads(self, without(given)))
+        monkeypatch.setattr(PyTorchBackend, "_load", forgetful_load)
     else:
         monkeypatch.setattr(PyTorchBackend, "_call", forgetful)
     assert "got nothing" in check_sent(field, newest)
