@@ -128,10 +128,20 @@ def _rows(result: "Result") -> list[tuple[str, str]]:
         ("energy per output token", _figure(summary.energy_per_output_token_j, "J/token")),
     ]
     if summary.energy_j is None:
-        reasons = dict.fromkeys(result.energy.reasons.values())
-        rows[6] = ("energy", f"no reading: {'; '.join(reasons)}")
-        rows.pop(7)
+        rows[6:] = [("energy", _no_energy(result))]
     return rows
+
+
+def _no_energy(result: "Result") -> str:
+    from llenergymeasure.core.energy.nvml import NO_GPU_IN_USE
+
+    energy, reasons = result.energy, result.energy.reasons
+    if "summary" in reasons:
+        read = {"GPUs": energy.gpu_total_j, "CPU packages": energy.cpu_package_j}
+        used = ", ".join(f"{_figure(value, 'J')} ({name})" for name, value in read.items() if value is not None)
+        return f"{used} in {energy.window_s:.2f} s, the unfinished batch in it; none per token"
+    wanted = [reason for reason in dict.fromkeys(reasons.values()) if reason != NO_GPU_IN_USE]
+    return f"no reading: {'; '.join(wanted)}"
 
 
 def _count(number: int, one: str, many: str) -> str:

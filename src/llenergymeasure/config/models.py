@@ -7,13 +7,13 @@ from pydantic import Field, PrivateAttr, StrictInt, ValidationError, field_valid
 
 from llenergymeasure.config.backend_configs import PyTorchConfig
 from llenergymeasure.config.bindings import BACKENDS, Local, Model, binds, problem
+from llenergymeasure.config.origin import Origin
 from llenergymeasure.config.pytorch.entry_points import (
     FROM_PRETRAINED,
     GENERATION_CONFIG,
     SET_SEED,
     TOKENIZER,
 )
-from llenergymeasure.config.origin import Origin
 
 # Far above what a machine can run in a day: a number beyond them is a slip, which must not run until memory is full.
 MOST_PROMPTS = 1_000_000
@@ -26,11 +26,11 @@ LONGEST_WINDOW_S = 7 * 24 * 3600.0
 class Synthetic(Model):
     """Prompts of random ordinary tokens, the same for the same seed and vocabulary."""
 
-    count: int = Field(ge=1, le=MOST_PROMPTS)
+    count: int = Field(ge=1, le=MOST_PROMPTS, examples=[16])
     """Number of prompts."""
 
-    input_tokens: int | list[StrictInt] = Field()
-    """Tokens of every prompt, or a list of lengths that is repeated until all prompts have one."""
+    input_tokens: int | list[StrictInt] = Field(examples=[128, [32, 512]])
+    """Tokens of every prompt, at least 1, or a list of lengths that is repeated until all prompts have one."""
 
     seed: int = Field(default=0, ge=0)
     """Seed of the token choice, separate from the seed of the generation."""
@@ -57,16 +57,16 @@ class Synthetic(Model):
 class Prompts(Model):
     """Where the prompts come from: exactly one of inline, file or synthetic."""
 
-    inline: list[str] | None = Field(default=None, min_length=1)
+    inline: list[str] | None = Field(default=None, min_length=1, examples=[["Name a river.", "Name a lake."]])
     """The prompts themselves."""
 
-    file: Annotated[Path | None, Local()] = None
+    file: Annotated[Path | None, Local()] = Field(default=None, examples=["prompts.txt", "questions.jsonl"])
     """Text file with a prompt a line, or a .jsonl file; relative to the config's folder."""
 
-    key: str = "prompt"
+    key: str = Field(default="prompt", examples=["question"])
     """Key of the prompt in each object of a .jsonl file."""
 
-    synthetic: Synthetic | None = None
+    synthetic: Synthetic | None = Field(default=None, examples=[{"count": 16, "input_tokens": 128}])
     """Prompts of given token lengths, made up."""
 
     chat_template: bool = False
@@ -77,7 +77,11 @@ class Prompts(Model):
     def _short_forms(cls, value: Any) -> Any:
         if isinstance(value, list):
             return {"inline": value}
-        return {"file": value} if isinstance(value, str | Path) else value
+        if isinstance(value, str | Path):
+            return {"file": value}
+        if not isinstance(value, dict | Prompts):
+            raise ValueError("takes a list of prompts, a file's name, or a mapping of fields")  # noqa: TRY004 - pydantic's way
+        return value
 
     @field_validator("inline")
     @classmethod
@@ -117,11 +121,11 @@ def _short_forms(schema: dict[str, Any]) -> None:
 class InputLimit(Model):
     """The limit on input tokens, which means the same on every backend: the tool counts and cuts, not the backend."""
 
-    max_tokens: int | None = Field(default=None, ge=1, le=LONGEST_PROMPT)
-    """Most input tokens per prompt, special tokens included; null sets no limit below the model's own."""
+    max_tokens: int | None = Field(default=None, ge=1, le=LONGEST_PROMPT, examples=[512])
+    """Most input tokens per prompt, special tokens included; without it the model's context is the limit."""
 
-    overflow: Literal["error", "truncate_left", "truncate_right"] = "error"
-    """What happens to a longer prompt: refuse the run, or cut it on one side."""
+    overflow: Literal["error", "truncate_left", "truncate_right"] = Field(default="error", examples=["truncate_left"])
+    """What happens to a longer prompt: refuse the run, or cut its start (left) or its end (right)."""
 
     @model_validator(mode="after")
     def _limit_for_overflow(self) -> Self:
@@ -139,6 +143,7 @@ class OutputLimit(Model):
         ge=1,
         le=LONGEST_PROMPT,
         sample=9,
+        examples=[64],
         effect="Decoding time and energy grow about in proportion to the tokens generated.",
     )
     """Most tokens generated per sequence, the end token included."""
@@ -147,6 +152,7 @@ class OutputLimit(Model):
         f"{GENERATION_CONFIG}:min_new_tokens",
         ge=0,
         sample=3,
+        examples=[64],
         effect="Set equal to max_tokens it makes the work of every run equal.",
     )
     """Tokens that must be generated before an end token counts."""
@@ -161,16 +167,16 @@ class OutputLimit(Model):
 class Measurement(Model):
     """The window: what is run before it, how often the work is repeated in it."""
 
-    warmup_batches: int = Field(default=1, ge=0, le=MOST_REPEATS)
+    warmup_batches: int = Field(default=1, ge=0, le=MOST_REPEATS, examples=[3])
     """Batches of the real workload that run directly before the window and are not measured."""
 
-    repeats: int = Field(default=1, ge=1, le=MOST_REPEATS)
-    """Times that the whole workload runs inside the window."""
+    repeats: int = Field(default=1, ge=1, le=MOST_REPEATS, examples=[5])
+    """Passes over the whole workload that the window has at least."""
 
-    min_duration_s: float = Field(default=0.0, ge=0, le=LONGEST_WINDOW_S)
-    """Seconds that the window lasts at least; the workload is repeated until then."""
+    min_duration_s: float = Field(default=0.0, ge=0, le=LONGEST_WINDOW_S, examples=[30])
+    """Seconds that the window lasts at least: whole passes are added until then. Energy needs 5 s, better 30."""
 
-    energy: bool = True
+    energy: bool = Field(default=True, examples=[False])
     """Whether energy meters are read; where none can be read the result says why."""
 
 
@@ -183,40 +189,66 @@ class ExperimentConfig(Model):
         default=...,
         min_length=1,
         sample="elsewhere",
+        examples=["HuggingFaceTB/SmolLM2-135M-Instruct", "models/mine"],
+        effect="Decides the work: time and energy per token grow about with the parameters that each token uses.",
     )
-    """Model folder, or repository on the model hub."""
+    """Model folder, or repository on the model hub; a folder is found relative to the config's."""
 
-    revision: str | None = binds(f"{FROM_PRETRAINED}:revision", f"{TOKENIZER}:revision", sample="side")
+    revision: str | None = binds(
+        f"{FROM_PRETRAINED}:revision",
+        f"{TOKENIZER}:revision",
+        sample="side",
+        examples=["main"],
+        effect="None of its own: it decides which weights are measured. A commit makes a run repeatable.",
+    )
     """Branch, tag or commit of the model's repository."""
 
     tokenizer: Annotated[str | None, Local(hub=True)] = binds(
-        f"{TOKENIZER}:pretrained_model_name_or_path", sample="elsewhere"
+        f"{TOKENIZER}:pretrained_model_name_or_path",
+        sample="elsewhere",
+        examples=["models/tokenizer"],
+        effect="Cuts the same text into more or fewer tokens, and so changes the work per prompt.",
     )
     """Folder or repository of the tokenizer, where it is not the model's."""
 
-    tokenizer_revision: str | None = binds(f"{TOKENIZER}:revision", sample="side")
+    tokenizer_revision: str | None = binds(
+        f"{TOKENIZER}:revision", sample="side", examples=["main"], effect="As tokenizer."
+    )
     """Branch, tag or commit of the tokenizer's repository, where it is not the model's."""
 
-    prompts: Prompts = Field(json_schema_extra=_short_forms)
-    """The workload."""
+    prompts: Prompts = Field(
+        json_schema_extra=_short_forms,
+        examples=[["Name a river.", "Name a lake."], "prompts.txt", {"synthetic": {"count": 16, "input_tokens": 128}}],
+    )
+    """The workload; a list stands for `prompts.inline`, a text for `prompts.file`."""
 
-    input: InputLimit = InputLimit()
+    input: InputLimit = Field(default=InputLimit(), examples=[{"max_tokens": 512, "overflow": "truncate_left"}])
     """Limit on input tokens."""
 
-    output: OutputLimit = OutputLimit()
+    output: OutputLimit = Field(default=OutputLimit(), examples=[{"max_tokens": 64, "min_tokens": 64}])
     """Limits on generated tokens."""
 
-    measurement: Measurement = Measurement()
+    measurement: Measurement = Field(default=Measurement(), examples=[{"min_duration_s": 30}])
     """Warm-up and measured window."""
 
-    seed: int = binds(f"{SET_SEED}:seed", default=0, ge=0, lt=2**32, sample=17)
-    """Seed of everything random in the run."""
+    seed: int = binds(
+        f"{SET_SEED}:seed",
+        default=0,
+        ge=0,
+        lt=2**32,
+        sample=17,
+        examples=[42],
+        effect="None per token: it decides which tokens are sampled, and so where answers end.",
+    )
+    """Seed of everything random in the run, set anew before every pass."""
 
-    pytorch: PyTorchConfig | None = None
-    """Run on transformers and PyTorch, with these parameters."""
+    pytorch: PyTorchConfig | None = Field(default=None, examples=[{"dtype": "bfloat16", "batch_size": 8}])
+    """Run on transformers and PyTorch, with these parameters; exactly one backend's section must be there."""
 
-    passthrough: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    """Further parameters by entry point and name, checked against the surface of the installed version."""
+    passthrough: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, examples=[{"transformers.set_seed": {"deterministic": True}}]
+    )
+    """Further parameters by entry point and name, checked against what the installed version accepts."""
 
     _origin: Origin = PrivateAttr(default_factory=Origin)
 

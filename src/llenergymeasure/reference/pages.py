@@ -1,6 +1,8 @@
 """Every generated page of the docs, as text; writing and checking them is the command line's."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
@@ -13,10 +15,38 @@ from llenergymeasure.core.results import Result
 from llenergymeasure.matrix.merge import Matrix, merge, read_folder
 from llenergymeasure.matrix.page import markdown
 from llenergymeasure.matrix.spec import load
-from llenergymeasure.reference.fields import entries
+from llenergymeasure.reference import words
+from llenergymeasure.reference.fields import chapters
 from llenergymeasure.surface import ledger, snapshots
 
 BACKENDS = ("pytorch",)
+_LEDGER = {
+    "owned": "Set by the tool itself in every run, from the configuration or because measuring needs it.",
+    "passthrough": "No fields: reachable by name under `passthrough:`, checked against the installed version.",
+    "excluded": "Out of reach.",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One field of a model, in words."""
+
+    name: str
+    takes: str
+    null: bool
+    default: str
+    meaning: str
+    examples: str
+    unit: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """One model; `path` is every place where it stands, "" at the top."""
+
+    path: str
+    about: str
+    rows: tuple[Row, ...]
 
 
 def generated_pages(checkout: Path) -> dict[Path, str]:
@@ -26,44 +56,35 @@ def generated_pages(checkout: Path) -> dict[Path, str]:
     pages = {docs / "compatibility.md": markdown(matrix)}
     for backend in BACKENDS:
         pages[docs / "backends" / f"{backend}.md"] = backend_page(backend, matrix)
-    pages[docs / "configuration.md"] = configuration_page()
+    example = (checkout / "examples" / "quickstart.yaml").read_text(encoding="utf-8")
+    pages[docs / "configuration.md"] = configuration_page(example)
     pages[docs / "result.md"] = result_page()
     return pages
 
 
 def backend_page(backend: str, matrix: Matrix) -> str:
     """The parameter reference of one backend."""
+    versions = snapshots.versions(backend)
+    entries = ledger.load(backend).entries
     return _render(
         "backend.md.j2",
         backend=backend,
-        versions=snapshots.versions(backend),
-        package=snapshots.load(backend, snapshots.versions(backend)[-1]).package,
-        groups=entries(backend, _proofs(backend, matrix)),
+        versions=versions,
+        package=snapshots.load(backend, versions[-1]).package,
+        chapters=chapters(backend, _proofs(backend, matrix)),
         count=len(fields_of(backend)),
-        ledger=ledger.load(backend).entries,
+        ledger=[(kind, about, [entry for entry in entries if entry.kind == kind]) for kind, about in _LEDGER.items()],
     )
 
 
-def configuration_page() -> str:
+def configuration_page(example: str) -> str:
     """The parts of a configuration that are no backend's parameters."""
-    return _render(
-        "model.md.j2", title="Configuration", intro=_CONFIGURATION, tables=list(_tables(ExperimentConfig, ""))
-    )
+    return _render("configuration.md.j2", example=example.strip(), tables=_tables(ExperimentConfig))
 
 
 def result_page() -> str:
     """The fields of result.json."""
-    return _render("model.md.j2", title="result.json", intro=_RESULT, tables=list(_tables(Result, "")))
-
-
-_CONFIGURATION = (
-    "What an experiment is, the same on every backend. The sections of the backends have pages of their own: "
-    "[pytorch](backends/pytorch.md). `llem schema` prints all of it as JSON Schema for an editor."
-)
-_RESULT = (
-    "What `llem run` writes. Names carry their unit and denominator; null means that there is no reading, never zero. "
-    "`schema_version` changes when a field changes its meaning or goes."
-)
+    return _render("result.md.j2", tables=_tables(Result))
 
 
 def _proofs(backend: str, matrix: Matrix) -> dict[str, str]:
@@ -73,43 +94,43 @@ def _proofs(backend: str, matrix: Matrix) -> dict[str, str]:
     return {path: str(states[newest].shown) for path, states in matrix.fields.items() if newest in states}
 
 
-def _tables(model: type[BaseModel], path: str) -> Iterator[tuple[str, str, list[tuple[str, str, str, str]]]]:
-    """Per model its path, its docstring's first line, and a row per field: name, type, default, description."""
-    rows, inner = [], []
+def _tables(model: type[BaseModel]) -> list[Table]:
+    """The model and those inside it, each once, with every place where it stands."""
+    places: dict[type[BaseModel], list[str]] = {}
+    for path, found in _models(model, ""):
+        places.setdefault(found, []).append(path)
+    headings = {found: "`, `".join(paths) for found, paths in places.items()}
+    return [
+        Table(heading, (found.__doc__ or "").strip().split("\n\n")[0].replace("\n", " "), tuple(_rows(found, headings)))
+        for found, heading in headings.items()
+    ]
+
+
+def _models(model: type[BaseModel], path: str) -> Iterator[tuple[str, type[BaseModel]]]:
+    yield path, model
     for name, info in model.model_fields.items():
-        nested = [item for item in _models(info.annotation) if not issubclass(item, Section)]
-        default = "required" if info.is_required() else _default(info.get_default(call_default_factory=True))
-        rows.append((name, _type(info.annotation), default, (info.description or "").replace("\n", " ")))
-        inner += [(item, f"{path}.{name}" if path else name) for item in nested]
-    yield path or "(top level)", (model.__doc__ or "").strip().splitlines()[0], rows
-    for item, place in inner:
-        yield from _tables(item, place)
+        many = "[]" if str(info.annotation).startswith("list") else ""
+        for inner in words.models(info.annotation):
+            if not issubclass(inner, Section):
+                yield from _models(inner, f"{path}.{name}{many}" if path else f"{name}{many}")
 
 
-def _default(value: Any) -> str:
-    if isinstance(value, BaseModel):
-        return "its defaults"
-    return (
-        {None: "null", True: "true", False: "false"}.get(value, repr(value))
-        if isinstance(value, bool | None)
-        else repr(value)
-    )
-
-
-def _type(annotation: Any) -> str:
-    return (
-        str(getattr(annotation, "__name__", annotation))
-        .replace("typing.", "")
-        .replace("llenergymeasure.config.", "")
-        .replace("pathlib.", "")
-    )
-
-
-def _models(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for argument in get_args(annotation):
-        yield from _models(argument)
+def _rows(model: type[BaseModel], headings: Mapping[type[BaseModel], str]) -> Iterator[Row]:
+    for name, info in model.model_fields.items():
+        inner = next(words.models(info.annotation), None)
+        takes = words.takes(info)
+        if inner is not None:
+            there = f"#{words.anchor(headings[inner])}" if inner in headings else f"backends/{name}.md"
+            takes = re.sub(r"\b(sections?)\b", rf"[\1]({there})", takes, count=1)
+        yield Row(
+            name=name,
+            takes=takes,
+            null=type(None) in get_args(info.annotation),
+            default=words.default(info),
+            meaning=(info.description or "").replace("\n", " "),
+            examples=words.examples(info),
+            unit=words.unit(name, info.annotation),
+        )
 
 
 def _render(template: str, **values: Any) -> str:
@@ -123,6 +144,7 @@ def _render(template: str, **values: Any) -> str:
         keep_trailing_newline=True,
     )
     environment.filters["cell"] = cell
+    environment.filters["anchor"] = words.anchor
     return environment.get_template(template).render(**values)
 
 

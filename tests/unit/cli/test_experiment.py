@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from llenergymeasure.audit import recorder as recorder_module
+from llenergymeasure.cli.experiment import _rows
 from llenergymeasure.core.writing import read_result
 
 
@@ -26,6 +27,29 @@ class TestRun:
         assert "results/run/result.json" in ended.out.replace("\n", "")
         # Off a terminal progress is plain lines, on stderr.
         assert ended.err.splitlines() == ["loading", "warming up", "measuring", "done"]
+
+    def test_missing_energy_is_explained_by_what_was_used(self, llem: Any) -> None:
+        """On the CPU, that of a GPU is not missing; an interrupted run has a reading that no token can be given."""
+        ran = llem("run", "run.yaml", "-q", "--overwrite")
+        assert ran.code == 0
+        result = read_result(Path("results/run/result.json"))
+        reasons = {"gpu": "the run uses no GPU", "cpu": "no RAPL here"}
+
+        def energy(**changes: Any) -> tuple[str, str]:
+            changed = {"gpu_total_j": None, "cpu_package_j": None, "window_s": 8.0, "reasons": reasons, **changes}
+            rows = _rows(result.model_copy(update={"energy": result.energy.model_copy(update=changed)}))
+            assert [name for name, _ in rows if "energy" in name] == ["energy"]
+            return rows[-1]
+
+        if result.summary.energy_j is not None:
+            result = result.model_copy(update={"summary": result.summary.model_copy(update={"energy_j": None})})
+        assert energy() == ("energy", "no reading: no RAPL here")
+        both = {"gpu": "NVML does not answer", "cpu": "no RAPL here"}
+        assert energy(reasons=both) == ("energy", "no reading: NVML does not answer; no RAPL here")
+        assert energy(gpu_total_j=1200.0, reasons={"summary": "interrupted"}) == (
+            "energy",
+            "1200 J (GPUs) in 8.00 s, the unfinished batch in it; none per token",
+        )
 
     def test_quiet_prints_nothing(self, llem: Any, tmp_path: Path) -> None:
         ended = llem("run", "run.yaml", "-q", "-o", "out")

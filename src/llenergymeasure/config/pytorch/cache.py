@@ -15,7 +15,9 @@ class CacheConfig(Section):
     entry_point = "transformers.QuantizedCache"
     form = "mapping"
 
-    backend: Literal["quanto", "hqq", "fp8"] | None = binds(sample="hqq")
+    backend: Literal["quanto", "hqq", "fp8"] | None = binds(
+        sample="hqq", effect="Decides the kernels that quantize and unpack the cache in every step."
+    )
     """Library that quantizes the cache."""
 
     nbits: Literal[1, 2, 3, 4, 8] | None = binds(sample=2, effect="Fewer bits shrink the cache and add work per step.")
@@ -27,7 +29,7 @@ class CacheConfig(Section):
     axis_value: Literal[0, 1, -1] | None = binds(sample=-1)
     """Axis along which values are grouped."""
 
-    q_group_size: int | None = binds(ge=1, sample=32)
+    q_group_size: int | None = binds(ge=1, sample=32, effect="Small groups lose less accuracy and store more scales.")
     """Values that share one scale."""
 
     residual_length: int | None = binds(

@@ -134,7 +134,9 @@ class ContinuousBatching(Section):
     return_logprobs: bool | None = binds(effect="One softmax over the vocabulary more per step, and its transfer.")
     """Whether the probability of each generated token is returned."""
 
-    seed: int | None = binds(ge=0, sample=7)
+    seed: int | None = binds(
+        ge=0, sample=7, effect="None per token: it decides which tokens are sampled, and so where answers end."
+    )
     """Seed of the sampling inside the batch."""
 
     auto_switch_to_flash: bool | None = binds(
@@ -148,7 +150,12 @@ class ContinuousBatching(Section):
     """Memory of the host for evicted caches, in GiB; 0 keeps none."""
 
     cpu_offload_space_safety_threshold: float | None = binds(
-        ge=0, le=1, sample=0.5, needs=is_set("cpu_offload_space"), context={"cpu_offload_space": 0.5}
+        ge=0,
+        le=1,
+        sample=0.5,
+        needs=is_set("cpu_offload_space"),
+        context={"cpu_offload_space": 0.5},
+        effect="A smaller share keeps fewer evicted caches; the others are computed again.",
     )
     """Largest share of the host's memory that evicted caches may take."""
 

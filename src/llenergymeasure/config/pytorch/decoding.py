@@ -37,10 +37,12 @@ class Decoding(Section):
     )
     """Token, or tokens, that end a sequence."""
 
-    pad_token_id: int | None = binds(ge=0, sample=5)
+    pad_token_id: int | None = binds(
+        ge=0, sample=5, effect="None: rows that have ended are computed until their batch ends, whatever fills them."
+    )
     """Token that fills the rows of a batch which have ended."""
 
-    bos_token_id: int | None = binds(ge=0, sample=6)
+    bos_token_id: int | None = binds(ge=0, sample=6, effect="None: prompts are never empty.")
     """Token that starts a sequence when the prompt is empty."""
 
     num_beams: int | None = binds(
@@ -58,7 +60,12 @@ class Decoding(Section):
     )
     """When beam search ends: at num_beams complete candidates, by a heuristic, or never before it is certain."""
 
-    length_penalty: float | None = binds(needs=BEAMS, sample=0.5, context={"num_beams": 2})
+    length_penalty: float | None = binds(
+        needs=BEAMS,
+        sample=0.5,
+        context={"num_beams": 2},
+        effect="None per step: it decides which beam wins, and so how many tokens are returned.",
+    )
     """Exponent of the length in a beam's score; above 0 favours longer sequences."""
 
     num_return_sequences: int | None = binds(
@@ -79,7 +86,7 @@ class Decoding(Section):
     use_mtp: bool | None = binds(effect="Models with multi-token prediction heads accept several tokens per step.")
     """Whether the model's multi-token prediction heads draft tokens."""
 
-    return_dict_in_generate: bool | None = binds()
+    return_dict_in_generate: bool | None = binds(effect="Keeps a call's cache in memory until its tokens are read.")
     """Whether generate returns its optional outputs beside the sequences."""
 
     output_scores: bool | None = binds(
@@ -125,7 +132,11 @@ class Sampling(Section):
     """Whether tokens are sampled instead of taken greedily."""
 
     temperature: float | None = binds(
-        gt=0, sample=0.7, needs=equals("do_sample", value=True), context={"do_sample": True}
+        gt=0,
+        sample=0.7,
+        needs=equals("do_sample", value=True),
+        context={"do_sample": True},
+        effect="One division of the scores per step; other tokens are sampled, and answers end elsewhere.",
     )
     """Divisor of the logits before sampling; below 1 sharpens, above 1 flattens."""
 
@@ -149,27 +160,52 @@ class Sampling(Section):
     """Probability mass of the likeliest tokens that sampling keeps."""
 
     min_p: float | None = binds(
-        ge=0, le=1, sample=0.05, needs=equals("do_sample", value=True), context={"do_sample": True}
+        ge=0,
+        le=1,
+        sample=0.05,
+        needs=equals("do_sample", value=True),
+        context={"do_sample": True},
+        effect="One softmax over the vocabulary per step.",
     )
     """Least probability, relative to the likeliest token, that sampling keeps."""
 
     top_h: float | None = binds(
-        gt=0, le=1, sample=0.4, needs=equals("do_sample", value=True), context={"do_sample": True}
+        gt=0,
+        le=1,
+        sample=0.4,
+        needs=equals("do_sample", value=True),
+        context={"do_sample": True},
+        effect="One partial sort of the vocabulary per step.",
     )
     """Share of the distribution's entropy that sampling keeps."""
 
     typical_p: float | None = binds(
-        gt=0, le=1, sample=0.9, needs=equals("do_sample", value=True), context={"do_sample": True}
+        gt=0,
+        le=1,
+        sample=0.9,
+        needs=equals("do_sample", value=True),
+        context={"do_sample": True},
+        effect="One sort of the vocabulary per step.",
     )
     """Probability mass of the tokens closest to the expected information content."""
 
     epsilon_cutoff: float | None = binds(
-        ge=0, lt=1, sample=3e-4, needs=equals("do_sample", value=True), context={"do_sample": True}
+        ge=0,
+        lt=1,
+        sample=3e-4,
+        needs=equals("do_sample", value=True),
+        context={"do_sample": True},
+        effect="One softmax over the vocabulary per step.",
     )
     """Least absolute probability that sampling keeps."""
 
     eta_cutoff: float | None = binds(
-        ge=0, lt=1, sample=6e-4, needs=equals("do_sample", value=True), context={"do_sample": True}
+        ge=0,
+        lt=1,
+        sample=6e-4,
+        needs=equals("do_sample", value=True),
+        context={"do_sample": True},
+        effect="One softmax over the vocabulary and its entropy per step.",
     )
     """Entropy-dependent least probability that sampling keeps."""
 
@@ -178,7 +214,9 @@ class Sampling(Section):
     )
     """Divisor of the scores of tokens that already occur; 1 changes nothing."""
 
-    encoder_repetition_penalty: float | None = binds(gt=0, sample=1.3)
+    encoder_repetition_penalty: float | None = binds(
+        gt=0, sample=1.3, effect="One gather and scatter over the prompt per step."
+    )
     """Penalty on tokens that do not occur in the prompt; 1 changes nothing."""
 
     no_repeat_ngram_size: int | None = binds(
@@ -186,19 +224,21 @@ class Sampling(Section):
     )
     """Length of the n-grams that may occur only once; 0 allows repeats."""
 
-    bad_words_ids: list[list[int]] | None = binds(sample=[[9, 8]])
+    bad_words_ids: list[list[int]] | None = binds(
+        sample=[[9, 8]], effect="A few operations on the scores per step, and one comparison for each sequence."
+    )
     """Token sequences that must not be generated."""
 
-    renormalize_logits: bool | None = binds()
+    renormalize_logits: bool | None = binds(effect="One log-softmax over the vocabulary per step.")
     """Whether scores are normalised again after all processors."""
 
     remove_invalid_values: bool | None = binds(effect="One more pass over the scores per step.")
     """Whether nan and inf scores are replaced."""
 
-    forced_bos_token_id: int | None = binds(ge=0, sample=6)
+    forced_bos_token_id: int | None = binds(ge=0, sample=6, effect="None beyond a comparison per step.")
     """Token that is forced as the first generated one."""
 
-    forced_eos_token_id: int | list[int] | None = binds(sample=7)
+    forced_eos_token_id: int | list[int] | None = binds(sample=7, effect="None beyond a comparison per step.")
     """Token that is forced when the length limit is reached."""
 
     exponential_decay_length_penalty: tuple[int, float] | None = binds(
@@ -206,13 +246,15 @@ class Sampling(Section):
     )
     """Start index and growth factor of a pull towards the end token."""
 
-    suppress_tokens: list[int] | None = binds(sample=[9])
+    suppress_tokens: list[int] | None = binds(sample=[9], effect="One mask over the scores per step.")
     """Tokens that are never generated."""
 
-    begin_suppress_tokens: list[int] | None = binds(sample=[9])
+    begin_suppress_tokens: list[int] | None = binds(sample=[9], effect="None beyond a comparison per step.")
     """Tokens that are not generated first."""
 
-    sequence_bias: list[tuple[list[int], float]] | None = binds(sample=[([9], -2.0)])
+    sequence_bias: list[tuple[list[int], float]] | None = binds(
+        sample=[([9], -2.0)], effect="A few operations on the scores per step, and one comparison for each sequence."
+    )
     """Token sequences and the bias that is added to their scores."""
 
     guidance_scale: float | None = binds(

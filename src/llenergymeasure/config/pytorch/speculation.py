@@ -24,7 +24,10 @@ class Drafting(Section):
     """Draft tokens per check."""
 
     num_assistant_tokens_schedule: Literal["heuristic", "heuristic_transient", "constant"] | None = binds(
-        sample="heuristic", needs=(ASSISTED, is_set("assistant_early_exit")), context={"assistant_model": "assistant"}
+        sample="heuristic",
+        needs=(ASSISTED, is_set("assistant_early_exit")),
+        context={"assistant_model": "assistant"},
+        effect="heuristic drafts more after accepted drafts and less after rejected ones; constant does not adapt.",
     )
     """How the number of draft tokens adapts."""
 
@@ -34,13 +37,26 @@ class Drafting(Section):
         sample=0.2,
         needs=(ASSISTED, is_set("assistant_early_exit")),
         context={"assistant_model": "assistant"},
+        effect="Higher values stop drafting earlier: fewer rejected drafts, more checks.",
     )
     """Confidence below which the draft model stops proposing."""
 
-    assistant_lookbehind: int | None = binds(ge=1, sample=4, needs=ASSISTED, context={"assistant_model": "assistant"})
+    assistant_lookbehind: int | None = binds(
+        ge=1,
+        sample=4,
+        needs=ASSISTED,
+        context={"assistant_model": "assistant"},
+        effect="Each check encodes more tokens anew: a little time of the host.",
+    )
     """Draft tokens that are re-encoded where the two tokenizers differ."""
 
-    target_lookbehind: int | None = binds(ge=1, sample=4, needs=ASSISTED, context={"assistant_model": "assistant"})
+    target_lookbehind: int | None = binds(
+        ge=1,
+        sample=4,
+        needs=ASSISTED,
+        context={"assistant_model": "assistant"},
+        effect="Each check encodes more tokens anew: a little time of the host.",
+    )
     """Target tokens that are re-encoded where the two tokenizers differ."""
 
 
@@ -55,7 +71,13 @@ class Speculation(Drafting):
     )
     """Draft tokens copied from a matching place in the prompt."""
 
-    max_matching_ngram_size: int | None = binds(ge=1, sample=3, needs=LOOKUP, context={"prompt_lookup_num_tokens": 3})
+    max_matching_ngram_size: int | None = binds(
+        ge=1,
+        sample=3,
+        needs=LOOKUP,
+        context={"prompt_lookup_num_tokens": 3},
+        effect="Longer matches are tried first: their drafts are accepted more often, and each try is one more search.",
+    )
     """Longest n-gram that is looked up in the prompt."""
 
     assistant_model: str | None = binds(
@@ -82,6 +104,9 @@ class Speculation(Drafting):
     """Weight of the model against the draft in the distribution that accepts tokens."""
 
     speculation_type: Literal["dflash"] | None = binds(
-        sample="dflash", needs=ASSISTED, context={"assistant_model": "assistant"}
+        sample="dflash",
+        needs=ASSISTED,
+        context={"assistant_model": "assistant"},
+        effect="Decides how drafts are made, and so what one costs.",
     )
     """Kind of draft model, where it is not an ordinary causal model."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from llenergymeasure.core.energy.meters import Count, Meter, NoMeter, Reading
 
+NO_GPU_IN_USE = "the run uses no GPU"
 NO_SLICE_ENERGY = "MIG is enabled and NVML counts energy for the whole board only; use a GPU with MIG off"
 
 
@@ -78,7 +79,7 @@ class NvmlMeter:
             nvml: the pynvml module, imported when None.
         """
         if gpus is not None and not gpus:
-            return NoMeter("the run uses no GPU")
+            return NoMeter(NO_GPU_IN_USE)
         nvml = import_module("pynvml") if nvml is None else nvml
         try:
             nvml.nvmlInit()

@@ -24,19 +24,23 @@ class GPTQ(Section):
     )
     """Calibration data: the name of a data set, or the texts themselves."""
 
-    tokenizer: str | None = binds(sample="tokenizer")
+    tokenizer: str | None = binds(
+        sample="tokenizer", effect="None on cost; it decides the calibration, and so the weights."
+    )
     """Tokenizer of the calibration, where it is not the model's own."""
 
     group_size: int | None = binds(ge=-1, sample=64, effect="Small groups lose less accuracy and store more scales.")
     """Weights that share a scale; -1 means a whole column."""
 
-    damp_percent: float | None = binds(gt=0, lt=1, sample=0.05)
+    damp_percent: float | None = binds(gt=0, lt=1, sample=0.05, effect="None on cost; it decides the weights.")
     """Damping of the calibration's Hessian, as a share of its mean diagonal."""
 
     desc_act: bool | None = binds(effect="Columns in order of activation size: slower products, less loss.")
     """Whether columns are quantized in order of activation size."""
 
-    act_group_aware: bool | None = binds(excludes=equals("desc_act", value=True), sample=False)
+    act_group_aware: bool | None = binds(
+        excludes=equals("desc_act", value=True), sample=False, effect="None on cost; it decides the weights."
+    )
     """Whether the order of activation size is kept within groups."""
 
     sym: bool | None = binds(sample=False, effect="Symmetric weights need no zero points.")
@@ -45,7 +49,9 @@ class GPTQ(Section):
     true_sequential: bool | None = binds(sample=False, effect="Quantization takes longer; inference is not touched.")
     """Whether the layers of a block are quantized one after another."""
 
-    format: str | None = binds(_GPTQ, f"{_GPTQ}:checkpoint_format", sample="gptq_v2")
+    format: str | None = binds(
+        _GPTQ, f"{_GPTQ}:checkpoint_format", sample="gptq_v2", effect="Decides which kernels can read the weights."
+    )
     """Layout of the packed weights: gptq or gptq_v2."""
 
     backend: str | None = binds(sample="torch", effect="Decides the kernel of every product.")
@@ -70,7 +76,9 @@ class GPTQ(Section):
     )
     """Module that holds the blocks to quantize."""
 
-    module_name_preceding_first_block: list[str] | None = binds(sample=["model.embed_tokens"])
+    module_name_preceding_first_block: list[str] | None = binds(
+        sample=["model.embed_tokens"], effect="Quantization only; inference is not touched."
+    )
     """Modules that run before the first block."""
 
     modules_in_block_to_quantize: list[list[str]] | None = binds(
@@ -83,7 +91,13 @@ class GPTQ(Section):
     )
     """Calibration texts that are processed at once."""
 
-    pad_token_id: int | None = binds(needs=above("batch_size", 1), ge=0, sample=3, context={"batch_size": 2})
+    pad_token_id: int | None = binds(
+        needs=above("batch_size", 1),
+        ge=0,
+        sample=3,
+        context={"batch_size": 2},
+        effect="Quantization only; inference is not touched.",
+    )
     """Token that fills up calibration texts."""
 
     max_input_length: int | None = binds(ge=1, sample=4096, effect="Memory of the exllama kernels' buffer.")
@@ -112,7 +126,11 @@ class AWQ(Section):
     """Whether modules are fused, in versions that can."""
 
     fuse_max_seq_len: int | None = binds(
-        ge=1, sample=512, needs=(equals("do_fuse", value=True), is_set("modules_to_fuse")), context={"do_fuse": True}
+        ge=1,
+        sample=512,
+        needs=(equals("do_fuse", value=True), is_set("modules_to_fuse")),
+        context={"do_fuse": True},
+        effect="Memory of the fused modules' cache, which is allocated once.",
     )
     """Longest sequence that fused modules must hold."""
 
@@ -128,11 +146,15 @@ class AWQ(Section):
             "num_key_value_heads": 2,
         },
         context={"fuse_max_seq_len": 512},
+        effect="Fused modules run fewer kernels per step.",
     )
     """Names and sizes of the modules that are fused, for models without a built-in map."""
 
     exllama_config: dict[str, int] | None = binds(
-        needs=equals("version", "exllama"), sample={"version": 1}, context={"version": "exllama"}
+        needs=equals("version", "exllama"),
+        sample={"version": 1},
+        context={"version": "exllama"},
+        effect="Version 2 is faster.",
     )
     """Version and buffers of the exllama kernels."""
 

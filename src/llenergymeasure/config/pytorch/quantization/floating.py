@@ -132,10 +132,10 @@ class FourOverSix(Section):
     dtype: BlockFormat | None = binds(sample="mxfp4", effect="Decides which units of the device do the products.")
     """Number format of weights and activations."""
 
-    weight_dtype: BlockFormat | None = binds(sample="mxfp4")
+    weight_dtype: BlockFormat | None = binds(sample="mxfp4", effect="As dtype, for the weights alone.")
     """Number format of the weights, where it differs."""
 
-    activation_dtype: BlockFormat | None = binds(sample="mxfp4")
+    activation_dtype: BlockFormat | None = binds(sample="mxfp4", effect="As dtype, for the activations alone.")
     """Number format of the activations, where it differs."""
 
     scale_rule: ScaleRule | None = binds(
@@ -143,7 +143,9 @@ class FourOverSix(Section):
     )
     """How a block's scale is chosen."""
 
-    weight_scale_rule: ScaleRule | None = binds(sample="mae")
+    weight_scale_rule: ScaleRule | None = binds(
+        sample="mae", effect="Load time only, unless the unquantized weights are kept."
+    )
     """How a weight block's scale is chosen, where it differs."""
 
     activation_scale_rule: ScaleRule | None = binds(
@@ -169,10 +171,14 @@ class FourOverSix(Section):
     )
     """Kernel that quantizes."""
 
-    output_dtype: Literal["bfloat16", "float16"] | None = binds(sample="float16")
+    output_dtype: Literal["bfloat16", "float16"] | None = binds(
+        sample="float16", effect="None on cost: both formats have 16 bits."
+    )
     """Number format of the products' results."""
 
-    module_config_overrides: dict[str, dict[str, Any]] | None = binds(sample={"q_proj": {"scale_rule": "static_6"}})
+    module_config_overrides: dict[str, dict[str, Any]] | None = binds(
+        sample={"q_proj": {"scale_rule": "static_6"}}, effect="That of the options it names, for the modules it names."
+    )
     """Options per module name, in place of the common ones."""
 
     modules_to_not_convert: list[str] | None = binds(sample=["q_proj", "lm_head"], effect=_KEPT)

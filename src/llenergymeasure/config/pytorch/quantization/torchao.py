@@ -59,7 +59,7 @@ class PerAxis(Section):
 
     kind: Literal["per_axis"]
 
-    axis: Literal[0] = binds(default=..., sample=0)
+    axis: Literal[0] = binds(default=..., sample=0, effect="None: there is one choice.")
     """Axis that keeps its own scales; torchao takes 0 only."""
 
 
@@ -95,6 +95,7 @@ class Int4WeightOnly(Section):
         needs=equals("int4_packing_format", "tile_packed_to_4d"),
         sample=16,
         context={"int4_packing_format": "tile_packed_to_4d"},
+        effect="Decides the kernel's tile; which is faster depends on the device.",
     )
     """Columns of a tile in the tiled layout."""
 
@@ -155,11 +156,15 @@ class Int8DynamicActivationIntxWeight(Section):
     weight_granularity: AxisOrGroup | None = binds(sample={"kind": "per_group", "group_size": 64}, effect=_GROUPS)
     """Which weights share a scale."""
 
-    weight_mapping_type: WeightMapping | None = binds(convert="mapping_type", sample="asymmetric")
+    weight_mapping_type: WeightMapping | None = binds(
+        convert="mapping_type",
+        sample="asymmetric",
+        effect="Asymmetric grids store zero points and subtract them in every product.",
+    )
     """Whether the weights' grid is symmetric around zero."""
 
     weight_scale_dtype: Literal["float32", "float16", "bfloat16"] | None = binds(
-        convert="torch_dtype", sample="bfloat16"
+        convert="torch_dtype", sample="bfloat16", effect="Narrow scales need less memory, a small share of the whole."
     )
     """Number format of the weights' scales."""
 
@@ -168,7 +173,9 @@ class Int8DynamicActivationIntxWeight(Section):
     )
     """Layout of the weights in memory."""
 
-    intx_choose_qparams_algorithm: IntxAlgorithm | None = binds(sample="hqq_scale_only")
+    intx_choose_qparams_algorithm: IntxAlgorithm | None = binds(
+        sample="hqq_scale_only", effect="hqq_scale_only takes longer to load and loses less accuracy."
+    )
     """How scales are found."""
 
 
@@ -187,16 +194,26 @@ class IntxWeightOnly(Section):
     granularity: AxisOrGroup | None = binds(sample={"kind": "per_group", "group_size": 32}, effect=_GROUPS)
     """Which weights share a scale."""
 
-    mapping_type: WeightMapping | None = binds(convert="mapping_type", sample="asymmetric")
+    mapping_type: WeightMapping | None = binds(
+        convert="mapping_type",
+        sample="asymmetric",
+        effect="Asymmetric grids store zero points and subtract them in every product.",
+    )
     """Whether the grid is symmetric around zero."""
 
-    scale_dtype: Literal["float32", "float16", "bfloat16"] | None = binds(convert="torch_dtype", sample="bfloat16")
+    scale_dtype: Literal["float32", "float16", "bfloat16"] | None = binds(
+        convert="torch_dtype", sample="bfloat16", effect="Narrow scales need less memory, a small share of the whole."
+    )
     """Number format of the scales."""
 
-    intx_packing_format: IntxPacking | None = binds(sample="opaque_torchao_auto")
+    intx_packing_format: IntxPacking | None = binds(
+        sample="opaque_torchao_auto", effect="Decides the kernel, and the processors that have one."
+    )
     """Layout of the weights in memory."""
 
-    intx_choose_qparams_algorithm: IntxAlgorithm | None = binds(sample="hqq_scale_only")
+    intx_choose_qparams_algorithm: IntxAlgorithm | None = binds(
+        sample="hqq_scale_only", effect="hqq_scale_only takes longer to load and loses less accuracy."
+    )
     """How scales are found."""
 
 
@@ -207,7 +224,9 @@ class Float8WeightOnly(Section):
 
     name: Literal["float8_weight_only"]
 
-    weight_dtype: Float8 | None = binds(convert="torch_dtype", sample="float8_e5m2")
+    weight_dtype: Float8 | None = binds(
+        convert="torch_dtype", sample="float8_e5m2", effect="None on cost: e4m3 has finer steps, e5m2 a wider range."
+    )
     """Number format of the weights."""
 
     granularity: RowTensorOrGroup | None = binds(sample={"kind": "per_tensor"}, effect=_GROUPS)
@@ -239,10 +258,14 @@ class Float8DynamicActivationFloat8Weight(Section):
 
     name: Literal["float8_dynamic_activation_float8_weight"]
 
-    activation_dtype: Float8 | None = binds(convert="torch_dtype", sample="float8_e5m2")
+    activation_dtype: Float8 | None = binds(
+        convert="torch_dtype", sample="float8_e5m2", effect="None on cost: e4m3 has finer steps, e5m2 a wider range."
+    )
     """Number format of the activations."""
 
-    weight_dtype: Float8 | None = binds(convert="torch_dtype", sample="float8_e5m2")
+    weight_dtype: Float8 | None = binds(
+        convert="torch_dtype", sample="float8_e5m2", effect="None on cost: e4m3 has finer steps, e5m2 a wider range."
+    )
     """Number format of the weights."""
 
     granularity: RowOrTensor | None = binds(sample={"kind": "per_row"}, effect="One scale per tensor is the cheapest.")
@@ -256,10 +279,10 @@ class Float8DynamicActivationFloat8Weight(Section):
     mm_config: Float8MatmulConfig | None = binds(sample={"use_fast_accum": False})
     """How products are computed."""
 
-    activation_value_lb: float | None = binds(ge=0, sample=1e-6)
+    activation_value_lb: float | None = binds(ge=0, sample=1e-6, effect="None on cost: it bounds the scale.")
     """Lower bound of the activations' largest value."""
 
-    activation_value_ub: float | None = binds(gt=0, sample=1200.0)
+    activation_value_ub: float | None = binds(gt=0, sample=1200.0, effect="None on cost: it bounds the scale.")
     """Upper bound of the activations' largest value."""
 
     kernel_preference: Literal["auto", "torch", "mslk", "emulated", "triton"] | None = binds(
