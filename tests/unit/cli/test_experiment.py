@@ -4,6 +4,7 @@ import errno
 import importlib.metadata
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import yaml
 from llenergymeasure.audit import recorder as recorder_module
 from llenergymeasure.cli.experiment import _rows
 from llenergymeasure.core.writing import read_result
+from llenergymeasure.surface import snapshots
 
 
 @pytest.mark.usefixtures("installed")
@@ -353,3 +355,25 @@ def test_doctor_says_when_a_version_is_not_audited(
     assert line.startswith(f"ok       backend pytorch: transformers {version}, torch 2.13.0, accelerate 1.15.0")
     assert says in line
     assert ("audited" in line) == bool(says)
+
+
+class TestReadme:
+    """What a new user copies first must work, and fail, as it says."""
+
+    @pytest.fixture
+    def readme(self) -> str:
+        return (Path(__file__).parents[3] / "README.md").read_text()
+
+    def test_its_experiment_is_one_that_every_pinned_version_takes(
+        self, llem: Any, tmp_path: Path, readme: str
+    ) -> None:
+        (experiment,) = re.findall(r"```yaml\n(.*?)```", readme, re.DOTALL)
+        (tmp_path / "first.yaml").write_text(experiment)
+        for version in snapshots.versions("pytorch"):
+            assert llem("show", "first.yaml", "--version", version).code == 0
+
+    def test_its_mistake_gives_the_error_that_it_shows(self, llem: Any, tmp_path: Path, readme: str) -> None:
+        (experiment,) = re.findall(r"```yaml\n(.*?)```", readme, re.DOTALL)
+        (tmp_path / "first.yaml").write_text(f"{experiment}  num_beam: 2\n")
+        (shown,) = re.findall(r"```console\n(error: .*?)```", readme, re.DOTALL)
+        assert llem("show", "first.yaml", "--version", "5.23.0").err == shown
