@@ -26,7 +26,7 @@ def explain(error: ValidationError, data: Mapping[str, Any], origin: Origin) -> 
         cause, remedy = _words(problem, location)
         causes.append(f"{origin.place(spell(location))}{cause}")
         remedies.append(remedy)
-    if not any(name in data for name in BACKENDS) and all("backend section" not in cause for cause in causes):
+    if not any(name in data for name in BACKENDS) and all(problem["type"] != "backend" for _, problem in problems):
         causes.append(f"{origin.place('')}give a backend section")
         remedies.append("add `pytorch: {}`")
     causes = list(dict.fromkeys(causes))
@@ -74,15 +74,17 @@ def _own_words(field: str, problem: Mapping[str, Any]) -> tuple[str, str]:
         "ignored": (message, f"add that, or remove {field}"),
         "contradiction": (message, f"remove {field}, or the other"),
         "length": (message, _SCHEMA),
+        "backend": (message, "add `pytorch: {}`"),
         "blank": (message, "write something, or remove it"),
         "invalid_key": (f"a field's name is text (given: {_shown(given)})", "give a field's name"),
     }
     if kind in known:
         return known[kind]
     if kind == "too_short" and not given:
-        return "is empty", f"give at least {context['min_length']}, or remove {field}"
-    if kind == "string_type" and isinstance(given, int | float):
-        return f"takes text (given: {_shown(given)})", f'put it into quotes: "{_plain(given)}"'
+        return "is empty", f"give at least {context['min_length']}"
+    if kind == "string_type":
+        scalar = isinstance(given, int | float)
+        return f"takes text (given: {_shown(given)})", f'put it into quotes: "{_plain(given)}"' if scalar else _SCHEMA
     shown = "" if isinstance(given, Mapping | list | BaseModel) else f" (given: {_shown(given)})"
     return f"{message[0].lower()}{message[1:]}{shown}", _SCHEMA
 

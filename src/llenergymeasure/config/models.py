@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PrivateAttr, StrictInt, ValidationError, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from llenergymeasure.config.backend_configs import PyTorchConfig
 from llenergymeasure.config.bindings import BACKENDS, Local, Model, binds, problem
@@ -265,7 +266,8 @@ class ExperimentConfig(Model):
         given = [name for name in BACKENDS if getattr(self, name, None) is not None]
         if len(given) != 1:
             known = ", ".join(name for name in BACKENDS if name in type(self).model_fields)
-            raise ValueError(f"give exactly one backend section ({known}); this gives {' and '.join(given) or 'none'}")
+            says = f"give exactly one backend section ({known}); this gives {' and '.join(given) or 'none'}"
+            raise PydanticCustomError("backend", says)
         return self
 
     @model_validator(mode="after")

@@ -1,21 +1,22 @@
 """Where a name that stands at the wrong place belongs: by what the declared fields set, then by spelling."""
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, get_args
 
 from pydantic import BaseModel
 
-from llenergymeasure.config.bindings import BACKENDS, BoundField, Section, discriminator, walk
+from llenergymeasure.config.bindings import BACKENDS, BoundField, Section, Target, discriminator, walk
 from llenergymeasure.config.models import ExperimentConfig
 from llenergymeasure.config.origin import Location, spell
 from llenergymeasure.config.renames import renames
 
-_HERE = 0.5  # likeness that a name of the same section must have, and one of another section
+_HERE = 0.65  # likeness that a name of the same section must have, and one of another section
 _ELSEWHERE = 0.8
 _FEW = 20
+_SEVERAL = 3
 
 
 @dataclass(frozen=True)
@@ -25,11 +26,13 @@ class Place:
     Attributes:
         names: what else a user may call it: the parameters it sets, under every name they had.
         choice: what the section around it must say to be of the kind that has it, such as `method: hqq`.
+        switches: whether it is the section whose being there, of this kind, sets the parameters of these names.
     """
 
     location: tuple[str, ...]
     names: frozenset[str]
     choice: str = ""
+    switches: bool = False
 
 
 def suggestion(location: Location) -> str:
@@ -38,10 +41,21 @@ def suggestion(location: Location) -> str:
     models = models_at(tuple(around))
     here = sorted({field for model in models for field in model.model_fields})
     section = tuple(part for part in around if isinstance(part, str) and not _is_choice(part, around))
-    if found := _by_meaning(section, str(name)):
-        return found
-    if found := _by_spelling(section, str(name), here):
-        return f"did you mean {found}?"
+    backend = Target(str(name), "").backend
+    if not section and backend in ExperimentConfig.model_fields:
+        return f"did you mean {backend}?"
+    meant, spelled = _by_meaning(section, str(name)), _by_spelling(section, str(name), here)
+    if spelled and all(place.location == (*section, name) for place in meant):
+        other = f"; {name} goes {_choices(meant)}" if meant else ""
+        return f"did you mean {spelled}?{other}"
+    if meant:
+        paths = list(dict.fromkeys(place.location for place in meant))[:_SEVERAL]
+        shown = [
+            " ".join(filter(None, (spell(path), _choices(place for place in meant if place.location == path))))
+            for path in paths
+        ]
+        top = ", at the top level" if section and all(len(path) == 1 for path in paths) else ""
+        return f"did you mean {' or '.join(shown)}{top}?"
     if len(here) <= _FEW:
         return f"known here: {', '.join(here)}"
     more = "; parameters that are no field go under passthrough" if section[:1] and section[0] in BACKENDS else ""
@@ -90,28 +104,39 @@ def _is_choice(part: str, around: list[str | int]) -> bool:
     return part in tags(before) and part not in {name for model in models_at(before) for name in model.model_fields}
 
 
-def _by_meaning(section: tuple[str, ...], name: str) -> str:
-    """Fields of this very name elsewhere, else those that set the parameter of this name."""
-    own = [place for place in places() if place.location[-1] == name and place.location[:-1] != section]
+def _by_meaning(section: tuple[str, ...], name: str) -> list[Place]:
+    """Fields of this very name, else those that set the parameter of this name; the nearest of them."""
+    own = [place for place in places() if place.location[-1] == name and not place.switches]
     found = own or [place for place in places() if name in place.names]
-    if not found:
-        return ""
-    nearest = min(found, key=lambda place: (place.location[: len(section)] != section, len(place.location))).location
-    choices = dict.fromkeys(place.choice for place in found if place.location == nearest and place.choice)
-    return f"did you mean {', with '.join(filter(None, (spell(nearest), ' or '.join(choices))))}?"
+
+    def distance(place: Place) -> tuple[int, int]:
+        """Around the section before inside it before elsewhere; then those with the fewest levels."""
+        around = place.location[:-1] == section[: len(place.location) - 1]
+        inside = place.location[: len(section)] == section
+        return 0 if around else 1 if inside else 2, len(place.location)
+
+    nearest = min(map(distance, found), default=None)
+    return [place for place in found if distance(place) == nearest]
+
+
+def _choices(places: Iterable[Place]) -> str:
+    choices = dict.fromkeys(place.choice for place in places if place.choice)
+    return f"with {' or '.join(choices)}" if choices else ""
 
 
 def _by_spelling(section: tuple[str, ...], name: str, here: list[str]) -> str:
     likeness = {spell((*section, other)): _likeness(name, other) for other in here}
     likeness = {path: ratio + 0.1 for path, ratio in likeness.items() if ratio >= _HERE}
     for place in places():
-        if (ratio := _likeness(name, place.location[-1])) >= _ELSEWHERE:
+        if place.location[-1] != name and (ratio := _likeness(name, place.location[-1])) >= _ELSEWHERE:
             likeness.setdefault(spell(place.location), ratio)
     return max(likeness, key=lambda path: likeness[path], default="")
 
 
 def _likeness(one: str, other: str) -> float:
-    return difflib.SequenceMatcher(None, one, other).ratio()
+    """From 0 to 1; a word of a longer name counts as like it."""
+    ratio = difflib.SequenceMatcher(None, one, other).ratio()
+    return max(ratio, _HERE) if len(one) > _SEVERAL and one in other else ratio
 
 
 @lru_cache(maxsize=1)
@@ -124,7 +149,7 @@ def places() -> tuple[Place, ...]:
             for section in field.nested:
                 kind = discriminator(section)
                 switches = frozenset(section.always) - {kind[0] if kind else ""}
-                found.append(Place(field.keys, switches, f"{kind[0]}: {kind[1]}" if kind else ""))
+                found.append(Place(field.keys, switches, f"{kind[0]}: {kind[1]}" if kind else "", switches=True))
     return tuple(dict.fromkeys(found))
 
 

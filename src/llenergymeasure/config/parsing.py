@@ -43,10 +43,14 @@ def read(path: Path) -> tuple[Any, Origin]:
     except RecursionError:
         raise RequestError(f"{shown}: too many levels of nesting", "a configuration has a few") from None
     except ValueError as error:  # what a parser does not foresee, such as a number of thousands of digits
-        raise RequestError(f"{shown}: cannot be read as a configuration: {one_line(error)}", "mend the file") from None
+        raise RequestError(f"{shown}: cannot be read as a configuration: {_first(error)}", "mend the file") from None
     origin = Origin(shown, lines)
     _refuse_strange(data, (), origin)
     return data, origin
+
+
+def _first(error: ValueError) -> str:
+    return one_line(str(error).partition(";")[0])
 
 
 def _toml(text: str, file: str) -> Any:
@@ -90,7 +94,7 @@ class _Loader(yaml.SafeLoader):
         try:
             return super().construct_object(node, deep)
         except ValueError as error:
-            raise yaml.constructor.ConstructorError(None, None, one_line(error), node.start_mark) from None
+            raise yaml.constructor.ConstructorError(None, None, _first(error), node.start_mark) from None
 
 
 def _yaml(text: str, file: str, lines: dict[str, int]) -> Any:
@@ -191,7 +195,7 @@ def _refuse_strange(data: Any, location: Location, origin: Origin) -> None:
     place = origin.place(spell(location))
     here = f"{place}{spell(location) or 'configuration'}: "
     if len(location) > DEEPEST:
-        raise _too_deep(place)
+        raise _too_deep(f"{place}{spell(location[:3])}…: ")
     if isinstance(data, dict):
         for key, value in data.items():
             if not isinstance(key, str | int) or isinstance(key, bool):
