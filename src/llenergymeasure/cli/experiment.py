@@ -120,7 +120,7 @@ def _rows(result: "Result") -> list[tuple[str, str]]:
             ),
         ),
         ("tokens", f"{summary.input_tokens} in, {summary.output_tokens} out"),
-        ("output throughput", _figure(summary.output_tokens_per_second, "tokens/s")),
+        ("output throughput", _figure(summary.output_tokens_per_second, "tokens/s") + _spread(result)),
         ("time to first token", _distribution(summary.time_to_first_token_ms)),
         ("inter-token latency", _distribution(summary.inter_token_latency_ms)),
         ("request latency", _distribution(summary.request_latency_ms)),
@@ -130,6 +130,12 @@ def _rows(result: "Result") -> list[tuple[str, str]]:
     if summary.energy_j is None:
         rows[6:] = [("energy", _no_energy(result))]
     return rows
+
+
+def _spread(result: "Result") -> str:
+    """How much the passes differ: a reader sees noise, or a clock that falls, at once."""
+    rates = [item.output_tokens_per_second for item in result.passes if item.output_tokens_per_second is not None]
+    return f" (passes from {min(rates):.4g} to {max(rates):.4g})" if len(rates) > 1 else ""
 
 
 def _no_energy(result: "Result") -> str:

@@ -30,6 +30,15 @@ class TestRun:
         # Off a terminal progress is plain lines, on stderr.
         assert ended.err.splitlines() == ["loading", "warming up", "measuring", "done"]
 
+    def test_several_passes_show_how_much_they_differ(self, llem: Any) -> None:
+        assert llem("run", "run.yaml", "-q").code == 0
+        result = read_result(Path("results/run/result.json"))
+        assert "passes" not in dict(_rows(result))["output throughput"]
+        (one,) = result.passes
+        passes = [one.model_copy(update={"output_tokens_per_second": rate}) for rate in (40.0, 32.5, 51.25)]
+        shown = dict(_rows(result.model_copy(update={"passes": passes})))["output throughput"]
+        assert shown.endswith(" tokens/s (passes from 32.5 to 51.25)")
+
     def test_missing_energy_is_explained_by_what_was_used(self, llem: Any) -> None:
         """On the CPU, that of a GPU is not missing; an interrupted run has a reading that no token can be given."""
         ran = llem("run", "run.yaml", "-q", "--overwrite")
