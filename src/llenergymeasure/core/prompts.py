@@ -1,6 +1,5 @@
 """Prompts from files, made-up prompts of exact lengths, and the cutting and dealing out that every backend shares."""
 
-import codecs
 import difflib
 import json
 import random
@@ -9,9 +8,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Literal, TypeVar
 
+from llenergymeasure.config.files import decoded, read_file
+from llenergymeasure.config.origin import one_line
 from llenergymeasure.errors import RequestError
 
 T = TypeVar("T")
+LARGEST_MIB = 1024
+_REMEDY = "check the name; a single prompt is written as a list of one"
 Side = Literal["left", "right", "error"]
 
 
@@ -130,62 +133,20 @@ def merge(parts: Iterable[Iterable[tuple[int, T]]]) -> list[T]:
 
 def _filled_lines(path: Path) -> list[tuple[int, str]]:
     """Lines that are not blank, each with its number in the file."""
-    # Editors on Windows begin a file with a byte order mark; it is no part of the first prompt.
-    text = _decoded(path, _bytes_of(path)).removeprefix("\ufeff")
+    text = decoded(path, read_file(path, LARGEST_MIB, _REMEDY))
     lines = [(number, line.removesuffix("\r")) for number, line in enumerate(text.split("\n"), 1)]
     filled = [(number, line) for number, line in lines if line.strip()]
     if not filled:
-        raise RequestError(f"{path} holds no prompt", "Write one prompt a line.")
+        raise RequestError(f"{path}: holds no prompt", "write one prompt a line")
     return filled
 
 
-def _bytes_of(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise RequestError(f"{path} does not exist", _nearest_file(path)) from None
-    except IsADirectoryError:
-        raise RequestError(f"{path} is a folder", "Name a file in it.") from None
-    except OSError as error:
-        raise RequestError(f"{path} cannot be read: {error.strerror}", "Give a file that you may read.") from None
-
-
-def _nearest_file(path: Path) -> str:
-    try:
-        names = [entry.name for entry in path.parent.iterdir()]
-    except OSError:
-        return f"There is no folder {path.parent} either; check the path."
-    nearest = difflib.get_close_matches(path.name, names, n=1)
-    return (
-        f"Did you mean {path.with_name(nearest[0])}?"
-        if nearest
-        else f"Check the name; the folder is {path.parent.resolve()}."
-    )
-
-
-def _decoded(path: Path, data: bytes) -> str:
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise RequestError(
-            f"{path} is not UTF-8: byte 0x{data[error.start]:02x} at offset {error.start}, line {line}",
-            f"Save it as UTF-8, for example `iconv -f {_likely_encoding(data)} -t UTF-8 {path}`.",
-        ) from None
-
-
-def _likely_encoding(data: bytes) -> str:
-    return "UTF-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "WINDOWS-1252"
-
-
 def _prompt_of(path: Path, number: int, line: str, key: str) -> str:
-    where = f"{path}, line {number}"
+    where = f"{path}:{number}"
     try:
         entry = json.loads(line)
     except json.JSONDecodeError as error:
-        raise RequestError(
-            f"{where}, column {error.colno}: not JSON ({error.msg})", "Write one JSON object a line."
-        ) from None
+        raise RequestError(f"{where}:{error.colno}: not JSON ({error.msg})", "Write one JSON object a line.") from None
     except (ValueError, RecursionError):  # a number of thousands of digits, thousands of brackets
         raise RequestError(f"{where}: not JSON that can be read", "Write one JSON object a line.") from None
     if not isinstance(entry, dict):
@@ -195,7 +156,7 @@ def _prompt_of(path: Path, number: int, line: str, key: str) -> str:
         advice = (
             f'Did you mean the key "{nearest[0]}"?'
             if nearest
-            else f"Its keys are {', '.join(entry) or 'none'}; name one of them."
+            else f"Its keys are {one_line(', '.join(entry) or 'none')}; name one of them."
         )
         raise RequestError(f'{where}: no key "{key}"', advice)
     prompt = entry[key]

@@ -180,9 +180,13 @@ def texts(config: ExperimentConfig) -> list[str]:
     if source.inline is not None:
         return source.inline
     assert source.file is not None  # noqa: S101 - Prompts holds exactly one source
-    if source.file.suffix == ".jsonl":
-        return prompt_sources.read_jsonl_prompts(source.file, source.key)
-    return prompt_sources.read_text_prompts(source.file)
+    try:
+        if source.file.suffix == ".jsonl":
+            return prompt_sources.read_jsonl_prompts(source.file, source.key)
+        return prompt_sources.read_text_prompts(source.file)
+    except RequestError as error:
+        place = config.place("prompts.file")
+        raise RequestError(f"{place}prompts.file: {error.cause}", error.remedy) from None
 
 
 def _limited(

@@ -155,8 +155,8 @@ class TestRun:
         (
             "model: m\nprompts: work.txt\npytorch: {}\n",
             2,
-            "error: work.txt does not exist",
-            "Check the name",
+            "error: bad.yaml:2: prompts.file: work.txt: no such file",
+            "check the name",
         ),
         (
             "model: ./nowhere\nprompts: [a]\npytorch: {}\n",
@@ -287,7 +287,7 @@ class TestShow:
         (tmp_path / "w.yaml").write_text("model: m\nprompts: empty.txt\npytorch: {}\n")
         ended = llem("show", "w.yaml", "--version", "5.23.0")
         assert (ended.code, ended.out) == (2, "")
-        assert "empty.txt holds no prompt" in ended.err
+        assert "empty.txt: holds no prompt" in ended.err
 
     def test_as_json(self, llem: Any) -> None:
         document = json.loads(llem("show", "run.yaml", "--version", "5.0.0", "--format", "json").out)

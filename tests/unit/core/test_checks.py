@@ -264,7 +264,7 @@ class TestModelFolders:
 
     @pytest.mark.parametrize(
         ("content", "says"),
-        [(None, "does not exist"), (b"", "holds no prompt"), (b"\xff\xfe", "not UTF-8"), (b"\n \n", "holds no prompt")],
+        [(None, "no such file"), (b"", "holds no prompt"), (b"\xff\xfe", "not UTF-8"), (b"\n \n", "holds no prompt")],
     )
     def test_a_prompts_file_is_read_before_the_model(self, tmp_path: Path, content: bytes | None, says: str) -> None:
         path = tmp_path / "work.txt"

@@ -31,11 +31,11 @@ def test_a_text_file_gives_one_prompt_a_line_as_it_stands(tmp_path: Path) -> Non
         pytest.param(b"", "holds no prompt", "one prompt a line", id="empty"),
         pytest.param(b" \n\n\t\r\n", "holds no prompt", "one prompt a line", id="only blank lines"),
         pytest.param(b"\xef\xbb\xbf\n", "holds no prompt", "one prompt a line", id="only a byte order mark"),
-        pytest.param(b"fine\ncaf\xe9 au lait\n", "byte 0xe9 at offset 8, line 2", "WINDOWS-1252", id="latin-1"),
+        pytest.param(b"fine\ncaf\xe9 au lait\n", ":2: not UTF-8: byte 0xe9 at offset 8", "WINDOWS-1252", id="latin-1"),
         pytest.param(
-            b"\xef\xbb\xbfa\n\xff", "byte 0xff at offset 5, line 2", "WINDOWS-1252", id="offset counts the mark"
+            b"\xef\xbb\xbfa\n\xff", ":2: not UTF-8: byte 0xff at offset 5", "WINDOWS-1252", id="offset counts the mark"
         ),
-        pytest.param("Hello".encode("utf-16"), "byte 0xff at offset 0, line 1", "UTF-16", id="utf-16"),
+        pytest.param("Hello".encode("utf-16"), ":1: not UTF-8: byte 0xff at offset 0", "UTF-16", id="utf-16"),
     ],
 )
 def test_a_text_file_without_readable_prompts_is_refused(tmp_path: Path, data: bytes, cause: str, remedy: str) -> None:
@@ -53,17 +53,17 @@ def test_a_text_file_without_readable_prompts_is_refused(tmp_path: Path, data: b
 def test_a_missing_file_is_refused_with_the_nearest_name(tmp_path: Path, read: object) -> None:
     _file(tmp_path, b"hello")
 
-    with pytest.raises(RequestError, match="does not exist") as caught:
+    with pytest.raises(RequestError, match="no such file") as caught:
         read(tmp_path / "promts.txt")  # type: ignore[operator]
 
-    assert f"Did you mean {tmp_path / 'prompts.txt'}?" in caught.value.remedy
+    assert f"did you mean {tmp_path / 'prompts.txt'}?" in caught.value.remedy
 
 
 def test_a_missing_file_in_a_missing_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match="does not exist") as caught:
+    with pytest.raises(RequestError, match="no such file") as caught:
         read_text_prompts(tmp_path / "nowhere" / "prompts.txt")
 
-    assert f"There is no folder {tmp_path / 'nowhere'}" in caught.value.remedy
+    assert f"there is no folder {tmp_path / 'nowhere'}" in caught.value.remedy
 
 
 def test_a_folder_is_no_prompts_file(tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_a_folder_is_no_prompts_file(tmp_path: Path) -> None:
 
 
 def test_a_path_through_a_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match="cannot be read: Not a directory"):
+    with pytest.raises(RequestError, match="cannot be read .Not a directory"):
         read_text_prompts(_file(tmp_path, b"hello") / "inside.txt")
 
 
@@ -86,23 +86,19 @@ def test_jsonl_gives_the_text_under_the_key(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "cause", "remedy"),
     [
-        pytest.param('{"prompt": "a"', "line 3, column 15: not JSON", "one JSON object a line", id="not JSON"),
-        pytest.param("[" * 100_000, "line 3: not JSON", "one JSON object a line", id="too deep"),
-        pytest.param(
-            '{"prompt": ' + "1" * 10_000 + "}", "line 3: not JSON", "one JSON object a line", id="huge number"
-        ),
-        pytest.param('["a"]', "line 3: an array instead of an object", '{"prompt": "..."}', id="not an object"),
-        pytest.param('{"promt": "a"}', 'line 3: no key "prompt"', 'Did you mean the key "promt"?', id="misspelt key"),
-        pytest.param('{"id": 1, "x": 2}', 'line 3: no key "prompt"', "Its keys are id, x", id="other keys"),
-        pytest.param("{}", 'line 3: no key "prompt"', "Its keys are none", id="no keys"),
-        pytest.param('{"prompt": 5}', 'line 3: "prompt" is a number', "as a string", id="number"),
-        pytest.param('{"prompt": true}', 'line 3: "prompt" is true or false', "as a string", id="boolean"),
-        pytest.param('{"prompt": null}', 'line 3: "prompt" is null', "as a string", id="null"),
-        pytest.param('{"prompt": ["a"]}', 'line 3: "prompt" is an array', "as a string", id="array"),
-        pytest.param('{"prompt": " "}', 'line 3: "prompt" is blank', "take the line out", id="blank"),
-        pytest.param(
-            '{"prompt": "\\ud83d"}', 'line 3: "prompt" holds half of a surrogate', "both halves", id="surrogate"
-        ),
+        pytest.param('{"prompt": "a"', ":3:15: not JSON", "one JSON object a line", id="not JSON"),
+        pytest.param("[" * 100_000, ":3: not JSON", "one JSON object a line", id="too deep"),
+        pytest.param('{"prompt": ' + "1" * 10_000 + "}", ":3: not JSON", "one JSON object a line", id="huge number"),
+        pytest.param('["a"]', ":3: an array instead of an object", '{"prompt": "..."}', id="not an object"),
+        pytest.param('{"promt": "a"}', ':3: no key "prompt"', 'Did you mean the key "promt"?', id="misspelt key"),
+        pytest.param('{"id": 1, "x": 2}', ':3: no key "prompt"', "Its keys are id, x", id="other keys"),
+        pytest.param("{}", ':3: no key "prompt"', "Its keys are none", id="no keys"),
+        pytest.param('{"prompt": 5}', ':3: "prompt" is a number', "as a string", id="number"),
+        pytest.param('{"prompt": true}', ':3: "prompt" is true or false', "as a string", id="boolean"),
+        pytest.param('{"prompt": null}', ':3: "prompt" is null', "as a string", id="null"),
+        pytest.param('{"prompt": ["a"]}', ':3: "prompt" is an array', "as a string", id="array"),
+        pytest.param('{"prompt": " "}', ':3: "prompt" is blank', "take the line out", id="blank"),
+        pytest.param('{"prompt": "\\ud83d"}', ':3: "prompt" holds half of a surrogate', "both halves", id="surrogate"),
     ],
 )
 def test_a_bad_jsonl_line_is_named(tmp_path: Path, line: str, cause: str, remedy: str) -> None:
