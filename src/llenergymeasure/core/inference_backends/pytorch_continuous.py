@@ -41,11 +41,7 @@ def counted(backend: "PyTorchBackend", answer: Answer) -> BatchOutput:
     # Some versions give answers as they finish; the numbers in their ids say whose they are.
     by_number = sorted(answer.returned, key=lambda name: [*map(int, re.findall(r"\d+", name))])
     found = [answer.returned[request] for request in by_number]
-    failed = [item.error for item in found if item.error]
-    expected = len(answer.prompts) * (generation_config(backend).num_return_sequences or 1)
-    if failed or len(found) != expected:
-        reason = failed[0] if failed else f"{expected - len(found)} of {expected} requests gave no answer"
-        raise RequestError(f"{MODE}: transformers failed to generate: {reason}", "see the backend's log above")
+    _refuse_missing(found, len(answer.prompts), generation_config(backend).num_return_sequences or 1)
     rows = [item.generated_tokens for item in found]
     _refuse_unstopped(rows, end_tokens(backend.model, backend.generation)[0])
     per_prompt = len(found) // len(answer.prompts)
@@ -88,6 +84,19 @@ def close(model: Any) -> None:
     """Destroy the manager that `persistent_manager` keeps with the model, its cache and its graphs."""
     if hasattr(model, "destroy_cached_continuous_batching_manager"):
         model.destroy_cached_continuous_batching_manager()
+
+
+def _refuse_missing(answers: Sequence[Any], prompts: int, sequences: int) -> None:
+    failed = [answer.error for answer in answers if answer.error]
+    expected = prompts * sequences
+    if not failed and len(answers) == prompts < expected:  # as 5.17 does
+        raise RequestError(
+            f"{MODE}: this version of transformers returns one sequence per prompt, and {sequences} were asked for",
+            "remove pytorch.num_return_sequences, or use a newer transformers",
+        )
+    if failed or len(answers) != expected:
+        reason = failed[0] if failed else f"{expected - len(answers)} of {expected} requests gave no answer"
+        raise RequestError(f"{MODE}: transformers failed to generate: {reason}", "see the backend's log above")
 
 
 def _refuse_unstopped(rows: Sequence[Sequence[int]], ends: frozenset[int]) -> None:
