@@ -1,8 +1,8 @@
 """Fields that decide what is loaded, in which number format, and where it is placed."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from llenergymeasure.config.bindings import Section, among, binds, equals, is_set
+from llenergymeasure.config.bindings import Local, Section, among, binds, equals, is_set
 from llenergymeasure.config.pytorch.distributed import Distributed
 from llenergymeasure.config.pytorch.entry_points import FROM_PRETRAINED, TOKENIZER
 from llenergymeasure.config.pytorch.quantization import Quantization
@@ -75,7 +75,7 @@ class Loading(Section):
     )
     """Memory that each device may use, such as `{0: 10GiB, cpu: 30GiB}`; what does not fit goes to the next."""
 
-    offload_folder: str | None = binds(
+    offload_folder: Annotated[str | None, Local()] = binds(
         needs=is_set("device_map"),
         sample="offload",
         context={"device_map": "auto", "max_memory": {"cpu": "350KB"}},

@@ -1,8 +1,8 @@
 """Fields of assisted decoding: a cheap draft proposes tokens, the model checks several at once."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from llenergymeasure.config.bindings import Section, above, binds, is_set
+from llenergymeasure.config.bindings import Local, Section, above, binds, is_set
 from llenergymeasure.config.pytorch.entry_points import GENERATE, GENERATION_CONFIG
 
 ASSISTED = is_set("assistant_model")
@@ -80,7 +80,7 @@ class Speculation(Drafting):
     )
     """Longest n-gram that is looked up in the prompt."""
 
-    assistant_model: str | None = binds(
+    assistant_model: Annotated[str | None, Local(hub=True)] = binds(
         f"{GENERATE}:assistant_model",
         convert="assistant",
         sample="assistant",
