@@ -29,6 +29,7 @@ class Runtime(Section):
     num_processes: int | None = binds(
         f"{PLAN_REPLICAS}:num_processes",
         ge=1,
+        le=1024,
         sample=2,
         effect="Replicas multiply throughput, power and memory with the devices they use.",
     )
