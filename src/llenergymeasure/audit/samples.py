@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-from llenergymeasure.config.bindings import BoundField, Section, alternatives, discriminator, walk
+from llenergymeasure.config.bindings import BoundField, Section, alternatives, binding_of, discriminator, walk
 from llenergymeasure.config.models import ExperimentConfig
 from llenergymeasure.surface.model import Surface
 
@@ -37,7 +37,7 @@ def sample_section(section: type[Section], surface: Surface | None = None) -> di
     own = [field for field in walk(section, "pytorch") if len(field.keys) == 1]
     first = next((field for field in own if surface is None or _exists(field, surface)), None)
     if first is not None:
-        made |= {**first.binding.context, first.name: sample_value(first, surface)}
+        made |= {**_context(first, surface), first.name: sample_value(first, surface)}
     for name, value in _required(section).items():
         made.setdefault(name, value)
     return made
@@ -59,7 +59,7 @@ def sample_config(field: BoundField, surface: Surface | None = None) -> tuple[di
             place["max_tokens"] = 8
     _complete(data, field)
     bare = copy.deepcopy(data)
-    place |= {name: value for name, value in field.binding.context.items() if value is not None}
+    place |= _context(field, surface)
     without = copy.deepcopy(data)
     if not _is_valid(without):  # what the field needs beside it may in turn need the field
         without = bare
@@ -67,6 +67,18 @@ def sample_config(field: BoundField, surface: Surface | None = None) -> tuple[di
         _remove(without, _optional_ancestor(field))
     place[field.name] = sample_value(field, surface)
     return data, without
+
+
+def _context(field: BoundField, surface: Surface | None) -> dict[str, Any]:
+    """What a sample needs beside it, as far as a version that has the field has it, too."""
+    if surface is None or not _exists(field, surface):
+        return dict(field.binding.context)
+    beside = {other.name: other for other in walk(field.section, "pytorch") if len(other.keys) == 1}
+    return {
+        name: value
+        for name, value in field.binding.context.items()
+        if name not in beside or _exists(beside[name], surface)
+    }
 
 
 def _is_valid(data: Mapping[str, Any]) -> bool:
@@ -121,8 +133,6 @@ def _complete(data: dict[str, Any], field: BoundField) -> None:
     place = data
     for depth, key in enumerate(field.keys[:-1]):
         info = model.model_fields[key]
-        from llenergymeasure.config.bindings import binding_of
-
         binding = binding_of(info)
         if binding is not None:
             for name, value in binding.context.items():
@@ -141,8 +151,6 @@ def _is_chosen(option: Any, place: Mapping[str, Any]) -> bool:
 
 
 def _models(annotation: Any) -> Iterator[Any]:
-    from pydantic import BaseModel
-
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for argument in get_args(annotation):

@@ -1,8 +1,6 @@
-"""A random Llama of two layers with its own byte-level tokenizer, made on the spot for proofs and tests.
+"""A random Llama of two layers with its own byte-level tokenizer, made on the spot for proofs and tests."""
 
-Its folder also holds what loading options ask for: a subfolder, a weight variant, an offload folder.
-"""
-
+import json
 from pathlib import Path
 from typing import Any
 
@@ -38,15 +36,53 @@ def make_tiny_llama(folder: Path, seed: int = 0, **config_overrides: Any) -> Pat
         torch.manual_seed(seed)
         model = LlamaForCausalLM(LlamaConfig(**{**settings, **config_overrides}))
     model.save_pretrained(folder)
-    model.save_pretrained(folder, variant="fp16")
-    model.save_pretrained(folder / "inner")
-    tokenizer.save_pretrained(folder / "inner")
     return folder
 
 
-def make_assistant(folder: Path) -> Path:
-    """A smaller model with the same tokenizer, to draft for the other."""
-    return make_tiny_llama(folder, seed=1, num_hidden_layers=1)
+def write_gguf(folder: Path, path: Path) -> Path:
+    """The folder's model and tokenizer in one GGUF file, unquantized; returns its path."""
+    import gguf
+    from transformers import AutoModelForCausalLM
+
+    model: Any = AutoModelForCausalLM.from_pretrained(folder)
+    config = model.config
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(config.num_attention_heads)
+    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    writer.add_rope_freq_base(10000.0)
+    writer.add_vocab_size(config.vocab_size)
+    _write_vocabulary(writer, folder, config)
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config.num_hidden_layers)
+    for name, tensor in model.state_dict().items():
+        layer = name.removesuffix(".weight")
+        heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}.get(layer.split(".")[-1])
+        # The format keeps the two halves of each rotated head interleaved.
+        halves = tensor if heads is None else tensor.reshape(heads, 2, -1, tensor.shape[-1]).swapaxes(1, 2)
+        writer.add_tensor(f"{names.get_name(layer)}.weight", halves.reshape(tensor.shape).numpy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def _write_vocabulary(writer: Any, folder: Path, config: Any) -> None:
+    saved = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    vocabulary = sorted(saved["model"]["vocab"], key=saved["model"]["vocab"].get)
+    special = {token["content"] for token in saved["added_tokens"]}
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("gpt-2")
+    writer.add_token_list(vocabulary)
+    writer.add_token_types([3 if token in special else 1 for token in vocabulary])
+    writer.add_token_merges([" ".join(pair) for pair in saved["model"]["merges"]])
+    writer.add_bos_token_id(config.bos_token_id)
+    writer.add_eos_token_id(config.eos_token_id)
+    writer.add_pad_token_id(config.pad_token_id)
 
 
 def _tokenizer() -> Any:

@@ -184,9 +184,9 @@ class TestSamples:
     def test_a_bool_takes_the_value_that_is_not_the_default(
         self, newest: Surface, named: Named, changed: Changed
     ) -> None:
-        field = named("pytorch.use_safetensors")
+        field = named("pytorch.disable_mmap")
         found = {
-            sample_value(field, changed(newest, FROM_PRETRAINED, put=Parameter("use_safetensors", "bool", default)))
+            sample_value(field, changed(newest, FROM_PRETRAINED, put=Parameter("disable_mmap", "bool", default)))
             for default in (True, False)
         }
         assert found == {True, False}

@@ -28,7 +28,9 @@ class Distributed(Section):
     """Number of devices that share the layers, one stage each."""
 
     enable_expert_parallel: bool | None = binds(
-        excludes=is_set("ep_size"), effect="Experts are spread over the devices instead of being split."
+        excludes=is_set("ep_size"),
+        context={"tp_size": 2},
+        effect="Experts are spread over the devices instead of being split.",
     )
     """Whether the experts of a mixture-of-experts model are spread over the devices; newer versions call it ep_size."""
 

@@ -61,19 +61,31 @@ class Runtime(Section):
     )
     """Continuous batching instead of fixed batches."""
 
-    use_fast: bool | None = binds(f"{TOKENIZER}:use_fast", sample=False)
+    use_fast: bool | None = binds(
+        f"{TOKENIZER}:use_fast", sample=False, effect="None on the figures: prompts are encoded before the window."
+    )
     """Whether the tokenizer is the compiled one."""
 
-    add_special_tokens: bool | None = binds(f"{TOKENIZE}:add_special_tokens", sample=False)
+    add_special_tokens: bool | None = binds(
+        f"{TOKENIZE}:add_special_tokens", sample=False, effect="A token or two more or less per prompt."
+    )
     """Whether the tokenizer adds its start and end tokens to each prompt."""
 
     padding: Literal["longest", "max_length"] | None = binds(
-        f"{PAD}:padding", sample="longest", effect="Padding is computed like real tokens in the prompt's pass."
+        f"{PAD}:padding",
+        sample="max_length",
+        context={"padding_length": 32},
+        effect="Padding is computed like real tokens in the prompt's pass.",
     )
     """How prompts of a batch are made equally long: to the longest, or to padding_length."""
 
     padding_length: int | None = binds(
-        f"{PAD}:max_length", ge=1, sample=32, needs=equals("padding", "max_length"), context={"padding": "max_length"}
+        f"{PAD}:max_length",
+        ge=1,
+        sample=32,
+        needs=equals("padding", "max_length"),
+        context={"padding": "max_length"},
+        effect="Padding is computed like real tokens in the prompt's pass.",
     )
     """Length to which prompts are padded with `padding: max_length`."""
 

@@ -64,7 +64,7 @@ class GPTQ(Section):
     """Whether the exllama kernels are used, in versions that ask."""
 
     exllama_config: dict[str, int] | None = binds(
-        excludes=equals("use_exllama", value=False), sample={"version": 1}, effect="Version 2 is faster."
+        excludes=equals("use_exllama", value=False), sample={"version": 2}, effect="Version 2 is faster."
     )
     """Version of the exllama kernels, in versions that ask."""
 
@@ -122,7 +122,7 @@ class AWQ(Section):
     )
     """Kernel of the matrix products, in versions that name it so."""
 
-    do_fuse: bool | None = binds(sample=False, effect="Fused attention and MLP modules run fewer kernels per step.")
+    do_fuse: bool | None = binds(sample=True, effect="Fused attention and MLP modules run fewer kernels per step.")
     """Whether modules are fused, in versions that can."""
 
     fuse_max_seq_len: int | None = binds(
