@@ -101,12 +101,12 @@ def _print_summary(result: "Result", path: Path) -> None:
 
     console = Console()
     for warning in result.warnings:
-        console.print(f"warning: {warning}", style="yellow", markup=False, highlight=False)
+        console.print(f"warning: {warning}", style="yellow", markup=False, highlight=False, soft_wrap=True)
     table = Table(show_header=False, box=None, pad_edge=False)
     for name, value in _rows(result):
         table.add_row(name, value)
     console.print(table)
-    console.print(f"written to {path}", markup=False, highlight=False)
+    console.print(f"written to {path}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _rows(result: "Result") -> list[tuple[str, str]]:
