@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, get_args, get_origin
 
-from llenergymeasure.config.bindings import OWN_PACKAGE, BoundField, alternatives, walk
+from llenergymeasure.config.bindings import OWN_PACKAGE, BoundField, Target, alternatives, walk
 from llenergymeasure.config.models import ExperimentConfig
 from llenergymeasure.surface import ledger
-from llenergymeasure.surface.model import Surface
+from llenergymeasure.surface.model import IGNORED, Surface
 
 FIELD = "field"
 UNACCOUNTED = "unaccounted"
@@ -36,7 +36,7 @@ class Coverage:
 
     Attributes:
         problems: what makes the audit red: unaccounted parameters, fields that are in the ledger, too.
-        typed_fields: fields that set at least one parameter of this version.
+        typed_fields: fields that this version can have: all but those that the wiring audit calls absent.
     """
 
     backend: str
@@ -64,9 +64,48 @@ def coverage(surface: Surface) -> Coverage:
         if row.kind == FIELD and entry is not None and parameter.name in entry.names:
             problems.append(f"{entry_point}:{parameter.name} is a field ({row.detail}) and in the ledger, too")
     problems += missing_choices(surface)
-    present = {(row.entry_point, row.name) for row in rows}
-    typed = {path for key, paths in bound.items() if key in present or key[0].startswith(OWN_PACKAGE) for path in paths}
-    return Coverage(surface.backend, surface.version, tuple(rows), tuple(problems), len(typed))
+    typed = sum(absence(field, surface) is None for field in fields_of(surface.backend))
+    return Coverage(surface.backend, surface.version, tuple(rows), tuple(problems), typed)
+
+
+def absence(field: BoundField, surface: Surface) -> str | None:
+    """Why a version cannot have the field at all, None where it can."""
+    targets = field.targets(surface.backend)
+    if not targets:
+        inside = [target for section in field.nested for target in _targets_in(section.entry_point, surface)]
+        return None if inside or not field.nested else f"{surface.version} has none of its parameters"
+    foreign = [target for target in targets if not target.entry_point.startswith(OWN_PACKAGE)]
+    if not foreign:
+        return None
+    found = {target: parameter for target in foreign if (parameter := surface.find(target.entry_point, target.name))}
+    if not found:
+        return f"{surface.version} has no {' or '.join(map(str, foreign))}"
+    if all(parameter.status == IGNORED for parameter in found.values()):
+        return f"{surface.version} accepts it and ignores it"
+    own = getattr(field.section, "entry_point", "")
+    return _absent_parent(field, surface) if all(target.entry_point == own for target in found) else None
+
+
+def _absent_parent(field: BoundField, surface: Surface) -> str | None:
+    """A part of an object cannot be set where the version has no parameter that takes the object."""
+    for parent, targets in _objects(surface.backend):
+        inside = field.keys[: len(parent.keys)] == parent.keys and parent.path != field.path
+        if inside and not any(surface.find(target.entry_point, target.name) for target in targets):
+            return f"{surface.version} has no {' or '.join(map(str, targets))}"
+    return None
+
+
+@lru_cache(maxsize=4)
+def _objects(backend: str) -> tuple[tuple[BoundField, tuple[Target, ...]], ...]:
+    """The fields whose value is an object, with the parameters that take it."""
+    return tuple(
+        (field, targets) for field in fields_of(backend) if (targets := field.targets(backend)) and field.nested
+    )
+
+
+def _targets_in(entry_point: str, surface: Surface) -> list[Target]:
+    point = surface.entry_points.get(entry_point)
+    return [Target(entry_point, name) for name in point.parameters] if point else []
 
 
 def missing_choices(surface: Surface) -> list[str]:

@@ -26,6 +26,7 @@ from llenergymeasure.core.api import RealApi
 from llenergymeasure.surface.model import Surface
 
 _TEMPLATE = "transformers.PreTrainedTokenizerBase.apply_chat_template"
+_WORDS = 100  # in the model's vocabulary; the assistant's has more, so that it needs a tokenizer of its own
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,6 @@ class Recorder:
 
     version: Surface
     calls: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    positional: set[str] = field(default_factory=lambda: {"torch.compile"})
 
     def surface(self, backend: str) -> Surface:
         del backend
@@ -102,23 +102,25 @@ class Recorder:
 
     def _model(self) -> Any:
         def from_pretrained(**arguments: Any) -> "_Model | tuple[_Model, dict[str, Any]]":
-            if FROM_PRETRAINED not in self.calls:  # a later one is the assistant, which `generate` gets
+            first = FROM_PRETRAINED not in self.calls
+            if first:  # a later one is the assistant, which `generate` gets
                 self.note(FROM_PRETRAINED, arguments)
-            made = _Model(self, arguments)
+            made = _Model(self, arguments, _WORDS if first else _WORDS + 1)
             return (made, {}) if arguments.get("output_loading_info") else made
 
         return from_pretrained
 
     def _tokenizer(self) -> Any:
         def from_pretrained(**arguments: Any) -> "_Tokenizer":
-            self.note(TOKENIZER, arguments)
+            if TOKENIZER not in self.calls:  # a later one is the assistant's, which `generate` gets
+                self.note(TOKENIZER, arguments)
             return _Tokenizer(self)
 
         return from_pretrained
 
     def _compile(self) -> Any:
         def compile_(model: Any, **arguments: Any) -> Any:
-            self.note(TORCH_COMPILE, arguments)
+            self.note(TORCH_COMPILE, {"model": "the forward pass", **arguments})
             return model
 
         return compile_
@@ -156,7 +158,7 @@ class _Tokenizer:
         self._recorder = recorder
 
     def __len__(self) -> int:
-        return 100
+        return _WORDS
 
     def __repr__(self) -> str:
         return "tokenizer"
@@ -217,7 +219,7 @@ def arguments_device(device_map: Any) -> _Device:
 
 
 class _Model:
-    def __init__(self, recorder: Recorder, sent: Mapping[str, Any]) -> None:
+    def __init__(self, recorder: Recorder, sent: Mapping[str, Any], words: int) -> None:
         self._recorder = recorder
         self.source = sent.get("pretrained_model_name_or_path")
         self.dtype = sent.get("dtype")
@@ -231,7 +233,7 @@ class _Model:
         self.config = SimpleNamespace(
             _attn_implementation=sent.get("attn_implementation"),
             quantization_config=quantization and _quantization(quantization),
-            get_text_config=lambda: SimpleNamespace(max_position_embeddings=None),
+            get_text_config=lambda: SimpleNamespace(max_position_embeddings=None, vocab_size=words),
         )
         self.forward = self._forward
 

@@ -9,6 +9,15 @@ from llenergymeasure.audit.coverage import KINDS, Coverage
 from llenergymeasure.audit.wiring import ABSENT, FAILED, RUNGS, Wiring, as_document
 
 Table = tuple[tuple[str, ...], list[tuple[str, ...]]]
+NOTHING_SET = "(nothing set)"
+COVERAGE_LEGEND = (
+    f"parameters = {' + '.join(KINDS)}; typed fields: the configuration's fields that this version can have, of which "
+    "one may set several parameters, and several the same"
+)
+WIRING_LEGEND = (
+    "each field counts once, at the highest rung it reached, or as failed or absent: fields = the sum of the columns; "
+    "absent: the version has nothing that it could set; fields - absent = typed fields of `llem audit coverage`"
+)
 
 
 def coverage_table(results: Sequence[Coverage]) -> Table:
@@ -35,20 +44,22 @@ def wiring_table(results: Sequence[Wiring]) -> Table:
     return ("backend", "version", "fields", *keys), rows
 
 
-def text(table: Table) -> str:
-    """Columns padded with spaces."""
+def text(table: Table, legend: str = "") -> str:
+    """Columns padded with spaces, and a line on what they count."""
     header, rows = table
     widths = [max(len(row[place]) for row in (header, *rows)) for place in range(len(header))]
-    return "".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() + "\n"
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in (header, *rows)
-    )
+    ]
+    return "".join(f"{line}\n" for line in [*lines, *([legend] if legend else [])])
 
 
-def markdown(table: Table) -> str:
+def markdown(table: Table, legend: str = "") -> str:
     header, rows = table
     lines = [header, tuple("---" for _ in header), *rows]
-    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
+    cells = ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
+    return "".join(f"{line}\n" for line in [*cells, *(["", legend] if legend else [])])
 
 
 def coverage_json(results: Sequence[Coverage], stale: Sequence[str]) -> str:
@@ -78,7 +89,10 @@ def wiring_json(results: Sequence[Wiring]) -> str:
 
 
 def wiring_junit(results: Sequence[Wiring]) -> bytes:
-    """One case per field and version; a field that the version lacks is skipped, one below the asked rung says why."""
+    """One case per field and version, and one for what is sent with nothing set.
+
+    A field that the version lacks is skipped, and so is one below the asked rung, with the reason.
+    """
     from lxml import etree
 
     root = etree.Element("testsuites")
@@ -87,9 +101,12 @@ def wiring_junit(results: Sequence[Wiring]) -> bytes:
             root,
             "testsuite",
             name=f"wiring.{item.backend}.{item.version}",
-            tests=str(len(item.proofs)),
-            failures=str(len(item.failed)),
+            tests=str(len(item.proofs) + 1),
+            failures=str(len(item.failed) + bool(item.unowned)),
         )
+        bare = etree.SubElement(suite, "testcase", classname=f"wiring.{item.backend}", name=NOTHING_SET)
+        if item.unowned:
+            etree.SubElement(bare, "failure", message=_printable("; ".join(item.unowned)))
         for proof in item.proofs:
             case = etree.SubElement(suite, "testcase", classname=f"wiring.{item.backend}", name=proof.path)
             properties = etree.SubElement(case, "properties")

@@ -8,6 +8,7 @@ from llenergymeasure.audit.coverage import fields_of
 from llenergymeasure.audit.recorder import Built, Recorder, Reference
 from llenergymeasure.audit.samples import sample_config, value_at
 from llenergymeasure.config.bindings import BoundField, Target
+from llenergymeasure.config.lowering import CONVERSIONS
 from llenergymeasure.config.models import ExperimentConfig
 from llenergymeasure.core.experiment import plan
 from llenergymeasure.core.session import Session
@@ -18,18 +19,23 @@ if TYPE_CHECKING:
     from llenergymeasure.core.api import Api
 
 Seen = dict[Target, list[Any]]
-_FLOAT32_PRECISION = {True: "high", False: "highest"}  # torch's names for products with and without TensorFloat-32
 _PLAN = {"ranks", "devices", "cores"}  # what the plan of processes derives from other fields
 
 
-def check_sent(field: BoundField, surface: Surface) -> str:
-    """Why the field's value did not arrive, or what arrived besides; "" when it arrived as it should."""
+def check_sent(field: BoundField, surface: Surface, seen: set[Target] | None = None) -> str:
+    """Why the field's value did not arrive, or what arrived besides; "" when it arrived as it should.
+
+    Args:
+        seen: every parameter that got anything is added to it.
+    """
     data, without = sample_config(field, surface)
     try:
         before = observe(without, surface)
         after = observe(data, surface)
     except Exception as error:  # noqa: BLE001 - whatever fails here is the finding
         return f"the backend module failed: {type(error).__name__}: {error}"
+    if seen is not None:
+        seen.update(before, after)
     value = value_at(data, field)
     targets = set(field.targets(surface.backend))
     present = {target for target in targets if surface.find(target.entry_point, target.name) or target.backend == ""}
@@ -92,8 +98,8 @@ def arrived(value: Any, recorded: Any) -> bool:
             any(arrived(value, item) for item in inside.values())
             or all(name not in inside or arrived(item, inside[name]) for name, item in value.items())
         )
-    if isinstance(value, bool) and recorded in _FLOAT32_PRECISION.values():
-        return bool(_FLOAT32_PRECISION[value] == recorded)
+    if isinstance(value, bool) and isinstance(recorded, str):  # the one switch that the API takes as a word
+        return bool(CONVERSIONS["tf32"](value) == recorded)
     if hasattr(recorded, "source"):
         return bool(recorded.source == value)
     if isinstance(value, list | tuple) and isinstance(recorded, list | tuple):

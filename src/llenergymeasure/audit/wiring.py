@@ -1,15 +1,16 @@
 """How far each field's wiring is proven on one version: declared, sent, and accepted where the backend is installed."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from llenergymeasure.audit.coverage import fields_of
+from llenergymeasure.audit.bare import unowned, unsent
+from llenergymeasure.audit.coverage import absence, fields_of
 from llenergymeasure.audit.samples import sample_value
 from llenergymeasure.audit.sent import check_sent, unbound
-from llenergymeasure.config.bindings import OWN_PACKAGE, BoundField, Target, alternatives
-from llenergymeasure.surface.model import IGNORED, Parameter, Surface
+from llenergymeasure.config.bindings import BoundField, Target, alternatives
+from llenergymeasure.surface.model import Parameter, Surface
 
 RUNGS = ("declared", "sent", "accepted", "effective", "observed")
 PASSED, FAILED, ABSENT = "passed", "failed", "absent"
@@ -35,12 +36,19 @@ class Proof:
 
 @dataclass(frozen=True)
 class Wiring:
-    """Every field's proof on one version, up to the rung that was asked for."""
+    """Every field's proof on one version, up to the rung that was asked for.
+
+    Attributes:
+        unowned: what the tool sends with nothing set, and should not.
+        sent: every parameter that got anything in some observed run.
+    """
 
     backend: str
     version: str
     asked: str
     proofs: tuple[Proof, ...]
+    unowned: tuple[str, ...] = ()
+    sent: frozenset[Target] = frozenset()
 
     @property
     def failed(self) -> list[Proof]:
@@ -54,12 +62,22 @@ class Wiring:
 
 def wiring(surface: Surface, asked: str = "sent", accept: Acceptor | None = None) -> Wiring:
     """Prove every field up to a rung; `accept` holds it against the real API and gives the API's message or ""."""
-    proofs = tuple(prove(field, surface, asked, accept) for field in fields_of(surface.backend))
-    return Wiring(surface.backend, surface.version, asked, proofs)
+    seen: set[Target] = set()
+    proofs = tuple(prove(field, surface, asked, accept, seen) for field in fields_of(surface.backend))
+    alone = () if asked == "declared" else tuple(unowned(surface, seen))
+    return Wiring(surface.backend, surface.version, asked, proofs, alone, frozenset(seen))
 
 
-def prove(field: BoundField, surface: Surface, asked: str, accept: Acceptor | None = None) -> Proof:
-    """Climb as far as asked for, and stop where a proof fails."""
+def never_sent(results: Sequence[Wiring]) -> list[str]:
+    """What the ledger says the tool sets and no run of any of the versions sent; meaningful for all pinned versions."""
+    sent = {target for item in results for target in item.sent}
+    return unsent(results[0].backend, sent) if sent else []
+
+
+def prove(
+    field: BoundField, surface: Surface, asked: str, accept: Acceptor | None = None, seen: set[Target] | None = None
+) -> Proof:
+    """Climb as far as asked for, and stop where a proof fails; what runs on the way sent is added to `seen`."""
     targets = field.targets(surface.backend)
     if (why := absence(field, surface)) is not None:
         return Proof(field.path, "", ABSENT, why)
@@ -67,47 +85,12 @@ def prove(field: BoundField, surface: Surface, asked: str, accept: Acceptor | No
         return Proof(field.path, "", FAILED, why)
     if asked == "declared":
         return Proof(field.path, "declared", PASSED)
-    if why := check_sent(field, surface):
+    if why := check_sent(field, surface, seen):
         return Proof(field.path, "declared", FAILED, why)
     if asked == "sent" or accept is None:
         return Proof(field.path, "sent", PASSED)
     why = accept(field, surface)
     return Proof(field.path, "sent" if why else "accepted", PASSED, why)
-
-
-def absence(field: BoundField, surface: Surface) -> str | None:
-    """Why a version cannot have the field at all, None where it can."""
-    targets = field.targets(surface.backend)
-    if not targets:
-        inside = [target for section in field.nested for target in _targets_in(section.entry_point, surface)]
-        return None if inside or not field.nested else f"{surface.version} has none of its parameters"
-    foreign = [target for target in targets if not target.entry_point.startswith(OWN_PACKAGE)]
-    if not foreign:
-        return None
-    found = [parameter for target in foreign if (parameter := surface.find(target.entry_point, target.name))]
-    if not found:
-        return f"{surface.version} has no {' or '.join(map(str, foreign))}"
-    if all(parameter.status == IGNORED for parameter in found):
-        return f"{surface.version} accepts it and ignores it"
-    return _absent_parent(field, surface)
-
-
-def _absent_parent(field: BoundField, surface: Surface) -> str | None:
-    """A part of an object cannot be set where the version has no parameter that takes the object."""
-    own = getattr(field.section, "entry_point", "")
-    if not any(target.entry_point == own for target in field.targets(surface.backend)):
-        return None
-    for parent in fields_of(surface.backend):
-        if parent.nested and parent.keys == field.keys[: len(parent.keys)] and parent.path != field.path:
-            targets = parent.targets(surface.backend)
-            if targets and not any(surface.find(target.entry_point, target.name) for target in targets):
-                return f"{surface.version} has no {' or '.join(map(str, targets))}"
-    return None
-
-
-def _targets_in(entry_point: str, surface: Surface) -> list[Target]:
-    point = surface.entry_points.get(entry_point)
-    return [Target(entry_point, name) for name in point.parameters] if point else []
 
 
 def check_declared(field: BoundField, targets: tuple[Target, ...], surface: Surface) -> str:
@@ -157,6 +140,7 @@ def as_document(result: Wiring) -> dict[str, Any]:
         "version": result.version,
         "asked": result.asked,
         "counts": result.counts(),
+        "unowned": list(result.unowned),
         "fields": {
             proof.path: {"rung": proof.rung, "status": proof.status, "reason": proof.reason} for proof in result.proofs
         },

@@ -56,8 +56,8 @@ def coverage_command(
     if output_format is Format.JSON:
         sys.stdout.write(report.coverage_json(results, stale))
     else:
-        table = report.coverage_table(results)
-        sys.stdout.write(report.markdown(table) if output_format is Format.MD else report.text(table))
+        write = report.markdown if output_format is Format.MD else report.text
+        sys.stdout.write(write(report.coverage_table(results), report.COVERAGE_LEGEND))
     problems = [f"{item.version}: {problem}" for item in results for problem in item.problems] + stale
     _conclude(problems, "add a field, or an entry with its reason to the ledger")
 
@@ -76,7 +76,7 @@ def wiring_command(
 ) -> None:
     """Prove field by field that what is set is what the backend gets."""
     from llenergymeasure.audit import report
-    from llenergymeasure.audit.wiring import mutation_survivors, wiring
+    from llenergymeasure.audit.wiring import mutation_survivors, never_sent, wiring
 
     accept = None
     if rung is Rung.ACCEPTED:
@@ -92,9 +92,12 @@ def wiring_command(
     elif output_format is Format.JUNIT:
         sys.stdout.buffer.write(report.wiring_junit(results))
     else:
-        table = report.wiring_table(results)
-        sys.stdout.write(report.markdown(table) if output_format is Format.MD else report.text(table))
+        write = report.markdown if output_format is Format.MD else report.text
+        sys.stdout.write(write(report.wiring_table(results), report.WIRING_LEGEND))
     problems = [problem for item in results for problem in _grouped(item)]
+    problems += [f"{item.version}: {problem}" for item in results for problem in item.unowned]
+    if version is None and not installed:
+        problems += never_sent(results)
     if mutate:
         survivors = [(surface.version, path) for surface in surfaces for path in mutation_survivors(surface)]
         proven = sum(proof.status != "absent" for item in results for proof in item.proofs)

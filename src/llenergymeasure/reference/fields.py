@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 from llenergymeasure.audit.coverage import fields_of
-from llenergymeasure.audit.wiring import absence
+from llenergymeasure.audit.coverage import absence
 from llenergymeasure.config.bindings import (
     BACKENDS,
     OWN_PACKAGE,

@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import pytest
 
+from llenergymeasure.audit.wiring import Wiring, wiring
 from llenergymeasure.config.bindings import BoundField, walk
 from llenergymeasure.config.models import ExperimentConfig
 from llenergymeasure.surface import snapshots
@@ -14,6 +15,12 @@ NEWEST = "5.23.0"
 @pytest.fixture
 def newest() -> Surface:
     return snapshots.load("pytorch", NEWEST)
+
+
+@pytest.fixture(scope="session")
+def sent_by_version() -> dict[str, Wiring]:
+    """The wiring audit of every pinned version, to rung `sent`."""
+    return {version: wiring(snapshots.load("pytorch", version)) for version in snapshots.versions("pytorch")}
 
 
 @pytest.fixture

@@ -6,8 +6,9 @@ import pytest
 from lxml import etree
 
 from llenergymeasure.audit import report
-from llenergymeasure.audit.coverage import Coverage, Row
-from llenergymeasure.audit.wiring import ABSENT, FAILED, PASSED, Proof, Wiring
+from llenergymeasure.audit.coverage import Coverage, Row, coverage
+from llenergymeasure.audit.wiring import ABSENT, FAILED, PASSED, Proof, Wiring, wiring
+from llenergymeasure.surface import snapshots
 
 COVERAGE = Coverage(
     "pytorch",
@@ -71,6 +72,35 @@ def test_no_version_is_an_empty_table() -> None:
     assert report.wiring_table([])[1] == report.coverage_table([])[1] == []
 
 
+def test_what_is_sent_with_nothing_set_fails_a_case_of_its_own() -> None:
+    bad = Wiring("pytorch", "1.0", "sent", PROOFS, unowned=("a.B:extra gets 1 with nothing set",))
+    (suite,) = etree.fromstring(report.wiring_junit([bad]))
+    (case,) = suite.xpath("testcase[@name=$name]", name=report.NOTHING_SET)
+    assert case.find("failure").get("message") == "a.B:extra gets 1 with nothing set"
+    assert suite.get("failures") == str(len(suite.findall("testcase/failure"))) == "2"
+    assert json.loads(report.wiring_json([bad]))["unowned"] == ["a.B:extra gets 1 with nothing set"]
+
+
+@pytest.mark.parametrize("version", snapshots.versions("pytorch"))
+def test_the_legends_are_true(version: str) -> None:
+    """The columns add up as the line under the table says, and one table's sum is the other's."""
+    surface = snapshots.load("pytorch", version)
+    header, (line,) = report.coverage_table([coverage(surface)])
+    parameters = dict(zip(header, line, strict=True))
+    summed = report.COVERAGE_LEGEND.partition(" = ")[2].partition(";")[0].split(" + ")
+    assert int(parameters["parameters"]) == sum(int(parameters[name]) for name in summed)
+    header, (line,) = report.wiring_table([wiring(surface, "declared")])
+    fields = dict(zip(header, line, strict=True))
+    assert int(fields["fields"]) == sum(int(fields[name]) for name in ("declared", "failed", "absent"))
+    assert int(fields["fields"]) - int(fields["absent"]) == int(parameters["typed fields"])
+
+
+def test_the_legend_stands_under_the_table() -> None:
+    table = (("a",), [("1",)])
+    assert report.text(table, "what it counts").splitlines() == ["a", "1", "what it counts"]
+    assert report.markdown(table, "what it counts").splitlines()[-2:] == ["", "what it counts"]
+
+
 def test_wiring_of_one_version_is_the_document_itself() -> None:
     document = json.loads(report.wiring_json([WIRING]))
     assert document["schema"] == 1
@@ -89,7 +119,7 @@ def suite() -> etree._Element:
 
 def test_wiring_as_junit_counts_right(suite: etree._Element) -> None:
     assert suite.get("name") == "wiring.pytorch.1.0"
-    assert suite.get("tests") == str(len(suite.findall("testcase"))) == "4"
+    assert suite.get("tests") == str(len(suite.findall("testcase"))) == "5"  # the fields, and nothing set
     assert suite.get("failures") == str(len(suite.findall("testcase/failure"))) == "1"
 
 

@@ -9,7 +9,7 @@ import pytest
 from llenergymeasure.audit import wiring as wiring_module
 from llenergymeasure.audit.coverage import fields_of
 from llenergymeasure.audit.samples import BASE, sample_config, sample_value
-from llenergymeasure.audit.wiring import ABSENT, FAILED, PASSED, mutation_survivors, prove, wiring
+from llenergymeasure.audit.wiring import ABSENT, FAILED, PASSED, Wiring, mutation_survivors, prove, wiring
 from llenergymeasure.config.bindings import BoundField
 from llenergymeasure.config.models import ExperimentConfig
 from llenergymeasure.config.pytorch.entry_points import FROM_PRETRAINED, GENERATION_CONFIG, TOKENIZER
@@ -22,8 +22,8 @@ Changed = Callable[..., Surface]
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_every_field_that_a_version_has_is_sent(version: str) -> None:
-    result = wiring(snapshots.load("pytorch", version))
+def test_every_field_that_a_version_has_is_sent(version: str, sent_by_version: dict[str, Wiring]) -> None:
+    result = sent_by_version[version]
     assert [f"{proof.path}: {proof.reason}" for proof in result.failed] == []
     assert {proof.rung for proof in result.proofs if proof.status == PASSED} == {"sent"}
     assert all(proof.reason for proof in result.proofs if proof.status == ABSENT)
@@ -136,7 +136,7 @@ class TestAccepted:
     def test_it_is_not_asked_about_a_field_that_is_not_sent(
         self, newest: Surface, named: Named, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(wiring_module, "check_sent", lambda field, surface: "got nothing")
+        monkeypatch.setattr(wiring_module, "check_sent", lambda field, surface, seen: "got nothing")
 
         def accept(*_: Any) -> str:
             raise AssertionError
