@@ -82,7 +82,7 @@ def plan(config: ExperimentConfig, api: Api) -> list[Share]:
     """The processes that a configuration asks for on this machine."""
     calls = version_calls(config, api)
     devices = 0
-    if calls[FROM_PRETRAINED].get("device_map") != "cpu" and api.resolve("torch.cuda.is_available")():
+    if not _off_the_gpu(calls[FROM_PRETRAINED].get("device_map")) and api.resolve("torch.cuda.is_available")():
         devices = api.resolve("torch.cuda.device_count")()
     shares: list[Share] = api.resolve(PLAN_REPLICAS)(
         **calls[PLAN_REPLICAS],
@@ -91,6 +91,12 @@ def plan(config: ExperimentConfig, api: Api) -> list[Share]:
         cores=os.cpu_count() or 1,
     )
     return shares
+
+
+def _off_the_gpu(device_map: Any) -> bool:
+    """Whether the map itself keeps every part of the model away from the GPUs."""
+    places = device_map.values() if isinstance(device_map, dict) else [device_map]
+    return bool(places) and all(place in ("cpu", "disk", "meta") for place in places)
 
 
 def _ranks(sent: dict[str, Any], devices: int) -> int:

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection, wait
@@ -232,10 +233,19 @@ class ProcessReplicas:
         )
 
 
+def _end_with_parent() -> None:
+    """A parent that was killed cannot tell; whatever this process is in the middle of is then nobody's any more."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
 def _serve(pipe: Connection, stop: Any, config: ExperimentConfig, share: Share) -> None:
     """A replica's process: answers commands until it is told to close or its parent is gone."""
     # Ctrl-C reaches every process of the terminal; the parent decides, so that finished work comes home.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     if share.ranks > 1:
         os.environ |= {
             "RANK": str(share.rank), "LOCAL_RANK": str(share.rank), "WORLD_SIZE": str(share.ranks),

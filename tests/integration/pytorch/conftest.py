@@ -12,6 +12,7 @@ from .tiny import make_tiny_llama
 IMPORT_NOISE = (
     "ignore:`torch.jit.script:DeprecationWarning",
     "ignore:.*SwigPy.*has no __module__ attribute:DeprecationWarning",
+    "ignore:TensorFloat32 tensor cores for float32:UserWarning",  # the compiler's advice on a GPU that has them
 )
 
 

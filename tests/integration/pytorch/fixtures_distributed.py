@@ -24,13 +24,16 @@ def work(rank: int, port: int, cases: list[tuple[str, str, dict[str, Any]]], ans
 
 
 def _run(model: str, section: dict[str, Any], rank: int) -> dict[str, Any]:
+    import torch
+
     from llenergymeasure.config.models import ExperimentConfig
     from llenergymeasure.core.session import Session, Share
 
     config = ExperimentConfig.model_validate(
         {"model": model, "prompts": ["The energy"], "output": {"max_tokens": 4}, "pytorch": section}
     )
-    session = Session(config, Share(rank=rank, ranks=2))
+    device = rank if torch.cuda.is_available() else None
+    session = Session(config, Share(rank=rank, ranks=2, device=device))
     effective = session.open().effective
     session.run(lambda: False, lambda _: None)
     (output,) = session.take()

@@ -45,6 +45,7 @@ def mixtral(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def ranks(tiny_llama: Path, mixtral: Path) -> Ranks:
     """What both ranks say of every case; one pair of processes runs them all, because starting it takes long."""
     require_parameter((FROM_PRETRAINED, "tp_plan"))
+    skip_with_one_gpu()
     surface = RealApi().surface("pytorch")
     cases = [
         (name, str(folder), section)
@@ -71,6 +72,13 @@ def ranks(tiny_llama: Path, mixtral: Path) -> Ranks:
             process.kill()
             process.join()
     return found
+
+
+def skip_with_one_gpu() -> None:
+    import torch
+
+    if torch.cuda.device_count() == 1:
+        pytest.skip("needs two GPUs, or a machine without any: two ranks cannot share one")
 
 
 def of(ranks: Ranks, case: str, **options: Any) -> list[dict[str, Any]]:
@@ -150,6 +158,7 @@ def test_how_tokens_reach_the_experts(ranks: Ranks, mixtral: Path, name: str) ->
 
 
 def test_the_tool_plans_a_process_per_part(tiny_llama: Path) -> None:
+    skip_with_one_gpu()
     for section in (DENSE["tp_plan"], DENSE["tensors"], DENSE["stages"], EXPERT["own experts"]):
         config = ExperimentConfig.model_validate({"model": str(tiny_llama), "prompts": ["x"], "pytorch": section})
         assert [(share.rank, share.ranks) for share in plan(config, RealApi())] == [(0, 2), (1, 2)]

@@ -438,6 +438,16 @@ def test_methods_for_cuda(load: Load, method: str) -> None:
     backend = load({"quantization": {"method": method}, "device_map": "cuda", "dtype": "bfloat16"})
     kind = type(query(backend))
     assert layer in f"{kind.__module__}.{kind.__name__}"
+
+
+@pytest.mark.field("quantization", "observed")
+@pytest.mark.parametrize("method", ON_THE_FLY)
+def test_methods_for_cuda_generate(load: Load, method: str) -> None:
+    package, capability, _ = ON_THE_FLY[method]
+    skip_without_cuda(method, capability)
+    for name in filter(None, (package, "kernels" if method == "fp8" else "")):
+        pytest.importorskip(name, reason=f"needs {name}, which is not installed: {method}")
+    backend = load({"quantization": {"method": method}, "device_map": "cuda", "dtype": "bfloat16"})
     assert len(generate(backend)) >= 1
 
 

@@ -3,18 +3,20 @@
 Where the method loads, the loaded model's configuration reads the option back; elsewhere the reason is the API's.
 """
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from llenergymeasure.audit.samples import sample_config, value_at
-from llenergymeasure.audit.wiring import absence
+from llenergymeasure.audit.coverage import absence
 from llenergymeasure.config.bindings import BoundField, walk
 from llenergymeasure.config.models import ExperimentConfig
 from llenergymeasure.core.api import RealApi
+from llenergymeasure.core.experiment import plan
+from llenergymeasure.core.inference_backends.pytorch_readback import same
 from llenergymeasure.core.replicas import LocalReplica
-from llenergymeasure.core.session import Share
 from llenergymeasure.errors import LlemError
 
 # These run on any CPU: test_quantization.py shows what each of their options does.
@@ -53,7 +55,7 @@ def test_loaded_model_reads_the_option_back(field: BoundField, tiny_llama: Path)
         pytest.skip(f"needs a transformers version that has it: {why}")
     data, _ = sample_config(field, surface)
     config = ExperimentConfig.model_validate({**data, "model": str(tiny_llama)})
-    replica = LocalReplica(config, Share())
+    replica = LocalReplica(config, plan(config, RealApi())[0])
     try:
         (opened,) = replica.open()
     except LlemError as error:
@@ -67,13 +69,16 @@ def test_loaded_model_reads_the_option_back(field: BoundField, tiny_llama: Path)
     loaded = opened.effective.values["model"]["quantization"]
     if not opened.effective.values["model"]["quantized_modules"]:
         pytest.skip("needs hardware on which the method quantizes: here the weights stay as they were")
-    assert _holds(loaded, field.name, value_at(data, field))
+    assert _holds(loaded, field.name, json.loads(json.dumps(value_at(data, field))))
 
 
 def _holds(document: Any, name: str, value: Any) -> bool:
     """Whether a configuration says so at any depth; objects in it are their text."""
     if isinstance(document, dict):
-        return (name in document and str(value).casefold() in str(document[name]).casefold()) or any(
-            _holds(item, name, value) for item in document.values()
+        here = document.get(name)
+        return (
+            same(value, here)
+            or (name in document and str(value).casefold() in str(here).casefold())
+            or any(_holds(item, name, value) for item in document.values())
         )
     return isinstance(document, str) and f"{name}={value}".casefold() in document.casefold()

@@ -1,7 +1,11 @@
 """Replicas in processes of their own: real processes, real pipes, the recorder in place of transformers."""
 
 import multiprocessing
+import os
+import signal
+import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -109,3 +113,46 @@ def test_a_replica_that_does_not_stop_is_killed(configured: Configured, monkeypa
     finally:
         replicas.close()
     assert [process.is_alive() for process in replicas._processes] == [False, False]
+
+
+def test_replicas_end_with_a_parent_that_was_killed(tmp_path: Path) -> None:
+    """A killed parent cannot close its pipes; a replica in the middle of a pass must not go on for nobody."""
+    script = f"""
+import sys, time
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+import recorded_worker
+from llenergymeasure.config.models import ExperimentConfig
+from llenergymeasure.core import replicas
+
+if __name__ == "__main__":
+    replicas._serve = recorded_worker.serve
+    config = ExperimentConfig.model_validate(dict(model="stuck", prompts=["a", "b"], pytorch=dict(num_processes=2)))
+    started = replicas.ProcessReplicas(config, replicas.plan_replicas(2))
+    started.open()
+    for pipe in started._pipes:
+        pipe.send("run")
+    print(*(process.pid for process in started._processes), flush=True)
+    time.sleep(600)
+"""
+    (tmp_path / "parent.py").write_text(script)
+    pids: list[int] = []
+    with subprocess.Popen([sys.executable, tmp_path / "parent.py"], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        pids += [int(pid) for pid in parent.stdout.readline().split()]
+        parent.kill()
+    assert len(pids) == 2
+    until = time.monotonic() + 20
+    while any(map(_runs, pids)) and time.monotonic() < until:
+        time.sleep(0.05)
+    left = [pid for pid in pids if _runs(pid)]
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    assert left == []
+
+
+def _runs(pid: int) -> bool:
+    """Whether the process is there and not merely waiting to be reaped."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

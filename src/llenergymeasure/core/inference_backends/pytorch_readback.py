@@ -181,6 +181,9 @@ def compiled_by(calls: Calls) -> str | None:
 
 def jsonable(value: Any) -> Any:
     """JSON of what transformers calls a dict: tensors, dtypes and private keys are in it."""
+    if isinstance(value, Mapping) and {"_type", "_data"} <= value.keys():  # how torchao writes an object or a dtype
+        data = jsonable(value["_data"])
+        return {"type": str(value["_type"]), **data} if isinstance(data, dict) else data
     if isinstance(value, Mapping):
         return {str(key): jsonable(item) for key, item in value.items() if not str(key).startswith("_")}
     if isinstance(value, list | tuple | set | frozenset):
