@@ -2,32 +2,22 @@
 
 import difflib
 import re
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from llenergymeasure.config import renames
-from llenergymeasure.config.bindings import OWN_PACKAGE, Target, walk
+from llenergymeasure.config.bindings import OWN_PACKAGE, Target
 from llenergymeasure.config.lowering import Build, Calls, lower
 from llenergymeasure.config.models import ExperimentConfig
-from llenergymeasure.config.pytorch.entry_points import CALLED
+from llenergymeasure.core.model_folder import check_folders
 from llenergymeasure.core.modes import check_modes
+from llenergymeasure.core.passthrough import check_passthrough
 from llenergymeasure.core.session import texts
 from llenergymeasure.errors import RequestError
 from llenergymeasure.surface import snapshots
 from llenergymeasure.surface.model import DEPRECATED, IGNORED, Parameter, Surface
 
-SECRETS = ("token", "use_auth_token")
-_WEIGHTS = ("*.safetensors", "*.bin", "*.gguf", "*.safetensors.index.json")
-_TOKENIZERS = (
-    "tokenizer.json",
-    "tokenizer.model",
-    "tokenizer_config.json",
-    "vocab.json",
-    "vocab.txt",
-    "*.gguf",
-    "tekken.json",
-)
 _JSON_TYPES: Mapping[str, tuple[type, ...]] = {
     "bool": (bool,), "int": (int,), "float": (int, float), "str": (str,), "list": (list, tuple), "dict": (dict,),
     "None": (type(None),),
@@ -44,10 +34,8 @@ def check_before_loading(config: ExperimentConfig) -> None:
     if config.prompts.synthetic is None:
         texts(config)
     check_against(config, snapshots.installed(config.backend))
-    _check_folder(config.model, "model", _WEIGHTS, "weights")
-    _check_folder(
-        config.tokenizer or config.model, "tokenizer" if config.tokenizer else "model", _TOKENIZERS, "tokenizer"
-    )
+    with located(config):
+        check_folders(config)
 
 
 def check_against(config: ExperimentConfig, surface: Surface) -> Calls:
@@ -59,37 +47,22 @@ def check_against(config: ExperimentConfig, surface: Surface) -> Calls:
     calls = lower(
         config, lambda target: surface.find(target.entry_point, target.name) is not None or target.backend == ""
     )
-    for target, value, path in sent_parameters(calls):
-        _check_parameter(target, value, path, surface)
-    _check_passthrough(config, calls)
-    check_modes(config, calls, surface)
+    with located(config):
+        for target, value, path in sent_parameters(calls):
+            _check_parameter(target, value, path, surface)
+        check_passthrough(config, calls, surface)
+        check_modes(config, calls, surface)
     return calls
 
 
-def _check_passthrough(config: ExperimentConfig, calls: Calls) -> None:
-    """What is passed through must reach a call, and must not take a field's place."""
-    fields = lower(config.model_copy(update={"passthrough": {}})).origins
-    bound = {
-        target: field.path
-        for field in walk(ExperimentConfig, config.backend)
-        for target in field.targets(config.backend)
-    }
-    for target, path in calls.origins.items():
-        if not path.startswith("passthrough."):
-            continue
-        if target in fields:
-            raise RequestError(f"{path}: contradicts {fields[target]}, which sets the same parameter", f"remove {path}")
-        if target.name in SECRETS:
-            raise RequestError(
-                f"{path}: a secret would stand in the result", "put it into the environment, as HF_TOKEN"
-            )
-        if target.entry_point not in CALLED:
-            raise RequestError(
-                f"{path}: would be ignored: this tool makes no call of its own to {target.entry_point}",
-                f"passthrough reaches {', '.join(CALLED)}",
-            )
-        if target in bound:
-            raise RequestError(f"{path}: is the field {bound[target]}", f"set {bound[target]}, which checks its value")
+@contextmanager
+def located(config: ExperimentConfig) -> Iterator[None]:
+    """Put file and line before a cause that begins with a field's path."""
+    try:
+        yield
+    except RequestError as error:
+        place = config.place(error.cause.partition(": ")[0])
+        raise RequestError(f"{place}{error.cause}", error.remedy) from None
 
 
 def sent_parameters(calls: Calls) -> list[tuple[Target, Any, str]]:
@@ -187,22 +160,3 @@ def _where_else(target: Target, surface: Surface) -> str:
         near = difflib.get_close_matches(target.entry_point, list(surface.entry_points), n=1)
         parts.extend([f"did you mean {near[0]}?"] if near and not having else [])
     return "; ".join(parts) or f"`llem audit coverage {surface.backend}` lists what there is"
-
-
-def _check_folder(model: str, field: str, patterns: tuple[str, ...], what: str) -> None:
-    """A local folder must hold what will be looked for; a name on the hub is left to the backend."""
-    folder = Path(model)
-    if not folder.exists():
-        if model.startswith(("/", "./", "../", "~")) or model.count("/") > 1:
-            raise RequestError(
-                f"{field}: {model}: no such folder", "give a folder that holds a model, or a repository's name"
-            )
-        return
-    if not folder.is_dir():
-        raise RequestError(
-            f"{field}: {model}: is a file, not a model folder",
-            "give its folder; a GGUF file is named by pytorch.gguf_file",
-        )
-    places = [folder, *(entry for entry in folder.iterdir() if entry.is_dir())]
-    if not any(next(place.glob(pattern), None) for place in places for pattern in patterns):
-        raise RequestError(f"{field}: {model}: the folder has no {what}", f"looked for {', '.join(patterns)}")

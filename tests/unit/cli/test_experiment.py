@@ -161,13 +161,13 @@ class TestRun:
         (
             "model: ./nowhere\nprompts: [a]\npytorch: {}\n",
             2,
-            "error: model: ./nowhere: no such folder",
+            "error: bad.yaml:1: model: ./nowhere: no such folder",
             "give a folder that holds a model",
         ),
         (
             "model: m\nprompts: [a]\npytorch: {use_fast: true}\n",
             2,
-            "error: pytorch.use_fast: transformers 5.23.0 accepts use_fast and ignores it",
+            "error: bad.yaml:3: pytorch.use_fast: transformers 5.23.0 accepts use_fast and ignores it",
             "remove pytorch.use_fast",
         ),
         (

@@ -5,17 +5,20 @@ from typing import Any
 
 import pytest
 
+from llenergymeasure.config.loading import load_config
 from llenergymeasure.config.models import ExperimentConfig
 from llenergymeasure.config.pytorch.entry_points import (
     CALLED,
     FROM_PRETRAINED,
+    GENERATE,
     GENERATION_CONFIG,
     SET_SEED,
+    TOKENIZE,
     TOKENIZER,
 )
 from llenergymeasure.core.checks import check_against, check_before_loading, type_fits
 from llenergymeasure.errors import RequestError
-from llenergymeasure.surface import snapshots
+from llenergymeasure.surface import ledger, snapshots
 from llenergymeasure.surface.model import Parameter
 
 
@@ -213,65 +216,17 @@ def newest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(snapshots, "installed", lambda backend: snapshots.load(backend, "5.23.0"))
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    made = tmp_path / "weights"
-    made.mkdir()
-    for name in ("config.json", "model.safetensors", "tokenizer.json"):
-        (made / name).touch()
-    return made
-
-
 @pytest.mark.usefixtures("newest")
-class TestModelFolders:
-    def test_a_whole_folder_passes(self, folder: Path) -> None:
-        check_before_loading(configured(model=str(folder)))
-
-    def test_so_does_a_name_on_the_hub(self) -> None:
-        check_before_loading(configured(model="owner/name"))
-
-    @pytest.mark.parametrize(("removed", "what"), [("model.safetensors", "weights"), ("tokenizer.json", "tokenizer")])
-    def test_a_folder_that_lacks_a_part(self, folder: Path, removed: str, what: str) -> None:
-        (folder / removed).unlink()
-        with pytest.raises(RequestError, match=f"^model: {folder}: the folder has no {what}") as caught:
-            check_before_loading(configured(model=str(folder)))
-        assert removed.partition(".")[2] in caught.value.remedy or removed in caught.value.remedy
-
-    def test_weights_in_a_subfolder_count(self, folder: Path) -> None:
-        (folder / "inner").mkdir()
-        (folder / "model.safetensors").rename(folder / "inner" / "model.safetensors")
-        check_before_loading(configured({"subfolder": "inner"}, model=str(folder)))
-
-    def test_the_tokenizer_may_be_elsewhere(self, folder: Path, tmp_path: Path) -> None:
-        (folder / "tokenizer.json").unlink()
-        words = tmp_path / "words"
-        words.mkdir()
-        (words / "tokenizer.json").touch()
-        check_before_loading(configured(model=str(folder), tokenizer=str(words)))
-        (words / "tokenizer.json").unlink()
-        with pytest.raises(RequestError, match=f"^tokenizer: {words}: the folder has no tokenizer"):
-            check_before_loading(configured(model=str(folder), tokenizer=str(words)))
-
-    @pytest.mark.parametrize("model", ["/nowhere/at/all", "./nowhere", "a/b/c"])
-    def test_a_folder_that_is_not_there(self, model: str) -> None:
-        with pytest.raises(RequestError, match=f"^model: {model}: no such folder"):
-            check_before_loading(configured(model=model))
-
-    def test_a_file_is_no_folder(self, folder: Path) -> None:
-        with pytest.raises(RequestError, match="is a file, not a model folder") as caught:
-            check_before_loading(configured(model=str(folder / "model.safetensors")))
-        assert "pytorch.gguf_file" in caught.value.remedy
-
-    @pytest.mark.parametrize(
-        ("content", "says"),
-        [(None, "no such file"), (b"", "holds no prompt"), (b"\xff\xfe", "not UTF-8"), (b"\n \n", "holds no prompt")],
-    )
-    def test_a_prompts_file_is_read_before_the_model(self, tmp_path: Path, content: bytes | None, says: str) -> None:
-        path = tmp_path / "work.txt"
-        if content is not None:
-            path.write_bytes(content)
-        with pytest.raises(RequestError, match=says):
-            check_before_loading(configured(prompts={"file": str(path)}, model="owner/name"))
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [(None, "no such file"), (b"", "holds no prompt"), (b"\xff\xfe", "not UTF-8"), (b"\n \n", "holds no prompt")],
+)
+def test_a_prompts_file_is_read_before_the_model(tmp_path: Path, content: bytes | None, says: str) -> None:
+    path = tmp_path / "work.txt"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(RequestError, match=says):
+        check_before_loading(configured(prompts={"file": str(path)}, model="owner/name"))
 
 
 def test_a_backend_that_is_not_installed_says_the_pip_command(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -302,3 +257,78 @@ def test_passthrough_does_not_get_around_a_field_or_the_ledger(
     error = refused("5.23.0", passthrough={entry_point: {name: value}})
     assert cause in error.cause
     assert remedy in error.remedy
+
+
+@pytest.mark.parametrize(
+    ("entry_point", "name", "value", "says", "remedy"),
+    [
+        (TOKENIZE, "max_length", 5, "cannot be passed through", "remove"),
+        (TOKENIZE, "truncation", True, "cannot be passed through", "remove"),
+        (TOKENIZE, "padding", True, "cannot be passed through (plumbing): ", "remove"),
+        (TOKENIZER, "padding_side", "right", "cannot be passed through (plumbing): ", "remove"),
+        (FROM_PRETRAINED, "config", {}, "cannot be passed through (plumbing): ", "remove"),
+        (FROM_PRETRAINED, "weights_only", False, "cannot be passed through (security): ", "remove"),
+        (FROM_PRETRAINED, "load_in_4bit", True, "cannot be passed through (deprecated): ", "remove"),
+        (GENERATION_CONFIG, "max_length", 9, "cannot be passed through (deprecated): ", "remove"),
+        (GENERATE, "streamer", "x", "cannot be passed through (serving-only): ", "remove"),
+        # Open entry points take any name, and some of them in silence.
+        (TOKENIZER, "zzz", 1, "lists no parameter zzz", "`llem audit coverage pytorch` lists"),
+        (TOKENIZER, "chat_templat", "x", "lists no parameter chat_templat", "did you mean chat_template?"),
+        (FROM_PRETRAINED, "attn_implementatio", "eager", "lists no parameter", "did you mean attn_implementation?"),
+        (GENERATE, "num_beams", 2, "is the field pytorch.num_beams", "set pytorch.num_beams"),
+    ],
+)
+def test_passthrough_is_held_against_the_ledger(
+    entry_point: str, name: str, value: Any, says: str, remedy: str
+) -> None:
+    error = refused("5.23.0", passthrough={entry_point: {name: value}})
+    assert error.cause.startswith(f"passthrough.{entry_point}.{name}: ")
+    assert says in error.cause
+    assert remedy in error.remedy
+
+
+def test_everything_that_the_ledger_calls_owned_or_excluded_is_refused() -> None:
+    surface = snapshots.load("pytorch", "5.23.0")
+    ruled_out = [
+        (entry.entry_point, name)
+        for entry in ledger.load("pytorch").entries
+        for name in entry.names
+        if entry.kind != "passthrough" and surface.find(entry.entry_point, name)
+    ]
+    assert len(ruled_out) > 100
+    for entry_point, name in ruled_out:
+        assert refused("5.23.0", passthrough={entry_point: {name: None}})
+
+
+def test_what_neither_a_field_nor_the_ledger_knows_goes_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    surface = snapshots.load("pytorch", "5.23.0")
+    monkeypatch.setattr(ledger, "load", lambda _: ledger.Ledger(()))
+    passthrough = {TOKENIZE: {"stride": 3}}
+    calls = check_against(configured(passthrough=passthrough), surface)
+    assert calls[TOKENIZE] == {"stride": 3}
+
+
+@pytest.mark.parametrize(
+    ("below", "line", "field"),
+    [
+        ("pytorch:\n  use_mtp: true\n", 4, "pytorch.use_mtp"),
+        ("pytorch:\n  continuous_batching:\n    page_size: 16\n", 4, "pytorch.continuous_batching"),
+        (f"pytorch: {{}}\npassthrough:\n  {TOKENIZER}:\n    zzz: 1\n", 6, f"passthrough.{TOKENIZER}.zzz"),
+        (f"pytorch: {{}}\npassthrough: {{{TOKENIZER}: {{zzz: 1}}}}\n", 4, f"passthrough.{TOKENIZER}.zzz"),
+    ],
+)
+def test_what_a_version_lacks_is_shown_at_its_line(tmp_path: Path, below: str, line: int, field: str) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(f"model: m\nprompts: [one]\n{below}")
+    with pytest.raises(RequestError) as caught:
+        check_against(load_config(path), snapshots.load("pytorch", "5.0.0"))
+    assert caught.value.cause.startswith(f"{path}:{line}: {field}: ")
+
+
+@pytest.mark.usefixtures("newest")
+def test_a_folder_is_shown_at_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text("prompts: [one]\nmodel: m\npytorch:\n  assistant_model: ./nope\n")
+    with pytest.raises(RequestError) as caught:
+        check_before_loading(load_config(path))
+    assert caught.value.cause == f"{path}:4: pytorch.assistant_model: {tmp_path}/nope: no such folder"

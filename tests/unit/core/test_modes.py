@@ -14,7 +14,7 @@ from llenergymeasure.config.pytorch.entry_points import (
 )
 from llenergymeasure.core.checks import check_against
 from llenergymeasure.errors import RequestError
-from llenergymeasure.surface import snapshots
+from llenergymeasure.surface import ledger, snapshots
 
 VERSIONS = snapshots.versions("pytorch")
 MODE = "pytorch.continuous_batching"
@@ -116,6 +116,13 @@ def test_a_version_in_which_it_acts_is_named() -> None:
     checked("5.0.0", pytorch)
 
 
+@pytest.fixture
+def unruled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if the ledger ruled nothing out, like a parameter that only a newer version has."""
+    monkeypatch.setattr(ledger, "load", lambda _: ledger.Ledger(()))
+
+
+@pytest.mark.usefixtures("unruled")
 def test_passthrough_is_refused_like_a_field() -> None:
     passthrough = {GENERATION_CONFIG: {"encoder_no_repeat_ngram_size": 2}}
     checked("5.23.0", {}, passthrough=passthrough)
@@ -124,6 +131,7 @@ def test_passthrough_is_refused_like_a_field() -> None:
     assert error.cause.startswith(f"{path}: would be ignored with {MODE}")
 
 
+@pytest.mark.usefixtures("unruled")
 @pytest.mark.parametrize("entry_point", [GENERATE, AUTOCAST])
 def test_passthrough_to_a_call_that_is_not_made_is_refused(entry_point: str) -> None:
     name = {GENERATE: "synced_gpus", AUTOCAST: "cache_enabled"}[entry_point]
@@ -134,6 +142,7 @@ def test_passthrough_to_a_call_that_is_not_made_is_refused(entry_point: str) -> 
     )
 
 
+@pytest.mark.usefixtures("unruled")
 @pytest.mark.parametrize(
     ("entry_point", "name", "mode"),
     [(GENERATE_BATCH, "progress_bar", MODE), (TORCH_COMPILE, "disable", "pytorch.torch_compile")],

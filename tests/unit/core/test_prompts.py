@@ -72,7 +72,7 @@ def test_a_folder_is_no_prompts_file(tmp_path: Path) -> None:
 
 
 def test_a_path_through_a_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match="cannot be read .Not a directory"):
+    with pytest.raises(RequestError, match=r"cannot be read \(Not a directory\)"):
         read_text_prompts(_file(tmp_path, b"hello") / "inside.txt")
 
 
