@@ -7,12 +7,13 @@ from pydantic import Field, PrivateAttr, StrictInt, ValidationError, field_valid
 from pydantic_core import PydanticCustomError
 
 from llenergymeasure.config.backend_configs import PyTorchConfig
-from llenergymeasure.config.bindings import BACKENDS, Local, Model, binds, problem
+from llenergymeasure.config.bindings import BACKENDS, Local, Model, binds, problem, walk
 from llenergymeasure.config.origin import Origin
 from llenergymeasure.config.pytorch.entry_points import (
     FROM_PRETRAINED,
     GENERATION_CONFIG,
     SET_SEED,
+    TOKENIZE,
     TOKENIZER,
 )
 
@@ -279,6 +280,20 @@ class ExperimentConfig(Model):
             raise ValueError(
                 f"{self.backend}.min_new_tokens ({own}) is above output.max_tokens ({self.output.max_tokens})"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _no_text_to_tokenize(self) -> Self:
+        if self.prompts.synthetic is None:
+            return self
+        fields = [
+            f"{self.backend}.{field.name}"
+            for field in walk(type(self.section), self.backend)
+            if len(field.keys) == 1 and getattr(self.section, field.name) is not None
+            if any(target.entry_point == TOKENIZE for target in field.targets(self.backend))
+        ]
+        for path in [*fields, *(f"passthrough.{TOKENIZE}.{name}" for name in self.passthrough.get(TOKENIZE, ()))]:
+            raise ValueError(f"{path} would be ignored: synthetic prompts are token ids without text")
         return self
 
     def written_in(self, origin: Origin) -> Self:

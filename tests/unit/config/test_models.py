@@ -1,5 +1,6 @@
 """Rules of an experiment that hold on every backend."""
 
+import re
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ from pydantic import ValidationError
 
 from llenergymeasure.config.backend_configs import PyTorchConfig
 from llenergymeasure.config.models import ExperimentConfig, Synthetic
+from llenergymeasure.config.pytorch.entry_points import TOKENIZE
 
 LEAST: dict[str, Any] = {"model": "m", "prompts": ["one"], "pytorch": {}}
 
@@ -106,3 +108,21 @@ def test_a_configuration_without_a_backend_says_which_there_are() -> None:
 def test_a_value_of_another_kind_is_not_read_as_the_one_meant(written: dict[str, Any], says: str) -> None:
     with pytest.raises(ValidationError, match=says):
         PyTorchConfig.model_validate(written)
+
+
+@pytest.mark.parametrize(
+    ("more", "path"),
+    [
+        ({"pytorch": {"add_special_tokens": False}}, "pytorch.add_special_tokens"),
+        (
+            {"passthrough": {TOKENIZE: {"split_special_tokens": True}}, "pytorch": {}},
+            f"passthrough.{TOKENIZE}.split_special_tokens",
+        ),
+    ],
+    ids=["field", "passthrough"],
+)
+def test_how_texts_become_tokens_is_ignored_where_there_is_no_text(more: dict[str, Any], path: str) -> None:
+    made = {"synthetic": {"count": 1, "input_tokens": 4}}
+    ExperimentConfig.model_validate({"model": "m", "prompts": ["a"], **more})
+    with pytest.raises(ValidationError, match=f"{re.escape(path)} would be ignored"):
+        ExperimentConfig.model_validate({"model": "m", "prompts": made, **more})
