@@ -8,6 +8,7 @@ import pytest
 from lxml import etree
 
 from llenergymeasure.audit import sent as sent_module
+from llenergymeasure.core.inference_backends.pytorch import PyTorchBackend
 from llenergymeasure.surface import snapshots
 
 VERSIONS = snapshots.versions("pytorch")
@@ -16,9 +17,10 @@ VERSIONS = snapshots.versions("pytorch")
 def test_coverage_of_every_version_is_green(llem: Any) -> None:
     ended = llem("audit", "coverage")
     assert (ended.code, ended.err) == (0, "")
-    header, *rows = ended.out.splitlines()
+    header, *rows, legend = ended.out.splitlines()
     assert [row.split()[1] for row in rows] == VERSIONS
     assert "unaccounted" in header
+    assert legend.startswith("parameters = field + ")
 
 
 @pytest.mark.parametrize("form", ["json", "md"])
@@ -30,7 +32,9 @@ def test_coverage_in_other_forms(llem: Any, form: str) -> None:
         assert version["counts"]["unaccounted"] == 0
         assert version["typed_fields"] > 200
     else:
-        assert [line[0] + line[-1] for line in ended.out.splitlines()] == ["||"] * 3
+        *table, empty, legend = ended.out.splitlines()
+        assert [line[0] + line[-1] for line in table] == ["||"] * 3
+        assert (empty, legend.partition(" = ")[0]) == ("", "parameters")
 
 
 def test_wiring_of_one_version_in_every_form(llem: Any, tmp_path: Path) -> None:
@@ -39,7 +43,15 @@ def test_wiring_of_one_version_in_every_form(llem: Any, tmp_path: Path) -> None:
     document = json.loads(ended.out)
     assert document["fields"]["pytorch.num_beams"]["rung"] == "sent"
     suite = etree.parse(tmp_path / "wiring.xml").getroot()[0]
-    assert int(suite.get("tests")) == len(document["fields"])
+    assert int(suite.get("tests")) == len(document["fields"]) + 1  # what is sent with nothing set
+
+
+def test_what_is_sent_with_nothing_set_is_exit_code_1(llem: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = PyTorchBackend._generation_arguments
+    monkeypatch.setattr(PyTorchBackend, "_generation_arguments", lambda self: {"top_k": 3, **real(self)})
+    ended = llem("audit", "wiring", "--version", "5.23.0")
+    assert ended.code == 1
+    assert "error: 5.23.0: transformers.GenerationConfig:top_k gets 3 with nothing set" in ended.err
 
 
 def test_a_finding_is_exit_code_1_with_every_field_on_stderr(llem: Any, monkeypatch: pytest.MonkeyPatch) -> None:
