@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from .tiny import make_tiny_llama
+from llenergymeasure.audit.tiny import make_tiny_llama
 
 # Third-party packages warn about each other while they are imported; what our own calls provoke stays an error.
 IMPORT_NOISE = (

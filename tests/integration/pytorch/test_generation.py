@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from llenergymeasure.audit.samples import sample_config, value_at
+from llenergymeasure.audit.tiny import make_tiny_llama
 from llenergymeasure.config.bindings import BoundField, walk
 from llenergymeasure.config.models import ExperimentConfig
 from llenergymeasure.config.pytorch.entry_points import FROM_PRETRAINED, GENERATION_CONFIG, TOKENIZER
@@ -19,7 +20,6 @@ from llenergymeasure.core.inference_backends.pytorch_readback import same
 from llenergymeasure.core.session import version_calls
 
 from .fixtures_running import TEXT, require_package, require_parameter
-from .tiny import make_tiny_llama
 
 NESTED = {
     "transformers.CompileConfig", "transformers.QuantizedCache",

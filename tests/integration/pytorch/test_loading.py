@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from llenergymeasure.audit.tiny import make_tiny_llama
 from llenergymeasure.core.inference_backends import pytorch as backend_module
 from llenergymeasure.core.inference_backends.pytorch_loaded import NotAsRequestedError, verify_loaded
 from llenergymeasure.errors import LlemError, RequestError
@@ -22,7 +23,6 @@ from .fixtures_running import (
     run,
     tokens,
 )
-from .tiny import make_tiny_llama
 
 Load = Callable[..., Any]
 FROM_PRETRAINED = "transformers.AutoModelForCausalLM.from_pretrained"

@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
+from llenergymeasure.audit.tiny import make_tiny_llama
 from llenergymeasure.core.batching import Prompt
 from llenergymeasure.errors import LlemError
-
-from .tiny import make_tiny_llama
 
 HIDDEN = 64
 Load = Callable[..., Any]

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from llenergymeasure.audit.samples import sample_config, value_at
 from llenergymeasure.audit.coverage import absence
+from llenergymeasure.audit.samples import sample_config, value_at
 from llenergymeasure.config.bindings import BoundField, walk
 from llenergymeasure.config.models import ExperimentConfig
 from llenergymeasure.core.api import RealApi

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from llenergymeasure.audit.tiny import make_tiny_llama
 from llenergymeasure.core.inference_backends.base import NotAsRequestedError
 
 from .fixtures_running import calls_of, run, run_ids
-from .tiny import make_tiny_llama
 
 Load = Callable[..., Any]
 PROMPT = tuple(range(5, 16))

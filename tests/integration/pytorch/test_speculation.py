@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from llenergymeasure.audit.tiny import make_tiny_llama
+
 from .fixtures_running import TEXT, calls_of, require_parameter, run_ids, tokens, watched
-from .tiny import make_tiny_llama
 
 Load = Callable[..., Any]
 # transformers 5 itself hands a deprecated combination to the draft model's generate.

@@ -94,7 +94,7 @@ def test_compiled_tokenizer_or_not(load: Load, tmp_path: Path) -> None:
 
 def plain_gpt2_tokenizer(folder: Path) -> Path:
     """A model whose tokenizer exists in both kinds."""
-    from .tiny import make_tiny_llama
+    from llenergymeasure.audit.tiny import make_tiny_llama
 
     make_tiny_llama(folder)
     model = json.loads((folder / "tokenizer.json").read_text())["model"]
