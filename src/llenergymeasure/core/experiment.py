@@ -154,7 +154,7 @@ def _measure(
     else:
         outputs = replicas.take()
     passes = by_pass(outputs)
-    check_all_came_home(passes, requests, runs)
+    check_all_came_home(passes, requests, runs, complete=complete)
     return Measured(window, passes, complete, warmup_s)
 
 

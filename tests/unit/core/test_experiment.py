@@ -15,7 +15,7 @@ from llenergymeasure.core.energy.window import Meters, Window
 from llenergymeasure.core.experiment import Progress, plan, run_experiment
 from llenergymeasure.core.replicas import LocalReplica
 from llenergymeasure.core.results import Difference, Result
-from llenergymeasure.errors import EnvironmentLacksError, RequestError
+from llenergymeasure.errors import EnvironmentLacksError, FindingError, RequestError
 
 Configured = Callable[..., ExperimentConfig]
 
@@ -193,6 +193,32 @@ class TestInterrupted:
 
         with pytest.raises(KeyboardInterrupt):
             run_experiment(configured(), interrupt)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (lambda outputs: outputs[:-1], "pass 2 of the workload: 2 of 3 results are there"),
+        (lambda outputs: [*outputs, outputs[-1]], "2 passes ran and answers of 3 came back"),
+        (lambda outputs: outputs[:3], "2 passes ran and answers of 1 came back"),
+    ],
+)
+def test_a_run_that_lost_or_repeated_an_answer_is_an_error(
+    configured: Configured, monkeypatch: pytest.MonkeyPatch, spoil: Callable[[list[Any]], list[Any]], says: str
+) -> None:
+    real = LocalReplica.take
+    monkeypatch.setattr(LocalReplica, "take", lambda replica: spoil(real(replica)))
+    with pytest.raises(FindingError, match="requests were lost or repeated") as caught:
+        run_experiment(configured(measurement={"repeats": 2}))
+    assert says in caught.value.cause
+
+
+def test_two_runs_of_the_same_prompts_can_be_told_from_other_prompts(configured: Configured) -> None:
+    first, again, other = (
+        run_experiment(configured({"batch_size": size}, prompts=prompts)).configuration.prompts_sha256
+        for size, prompts in [(1, ["a", "bb cc"]), (2, ["a", "bb cc"]), (1, ["bb cc", "a"])]
+    )
+    assert first == again != other
 
 
 @pytest.mark.parametrize("fails", ["open", "warm_up", "run", "finish"])
