@@ -22,18 +22,17 @@ def explain(error: ValidationError, data: Mapping[str, Any], origin: Origin) -> 
     """Every problem that pydantic found, each on a line of its own, with the remedies together."""
     problems = [(_written(problem["loc"], data), problem) for problem in error.errors(include_url=False)]
     causes, remedies = [], []
-    for location, problem in _of_the_right_branch(problems):
+    found = _of_the_right_branch(problems[: 10 * _MOST])  # a long list of wrong values has as many problems
+    for location, problem in found[:_MOST]:
         cause, remedy = _words(problem, location)
         causes.append(f"{origin.place(spell(location))}{cause}")
         remedies.append(remedy)
     if not any(name in data for name in BACKENDS) and all(problem["type"] != "backend" for _, problem in problems):
         causes.append(f"{origin.place('')}give a backend section")
         remedies.append("add `pytorch: {}`")
-    causes = list(dict.fromkeys(causes))
-    if len(causes) > _MOST:
-        causes = [*causes[:_MOST], f"{origin.place('')}and {len(causes) - _MOST} more"]
-        remedies = remedies[:_MOST]
-    return RequestError("\n".join(causes), "; ".join(dict.fromkeys(filter(None, remedies))))
+    if (left := len(found) - _MOST + max(0, len(problems) - 10 * _MOST)) > 0:
+        causes.append(f"{origin.place('')}and {left} more")
+    return RequestError("\n".join(dict.fromkeys(causes)), "; ".join(dict.fromkeys(filter(None, remedies))))
 
 
 Problems = Sequence[tuple[Location, Mapping[str, Any]]]

@@ -44,8 +44,9 @@ def suggestion(location: Location) -> str:
     backend = Target(str(name), "").backend
     if not section and backend in ExperimentConfig.model_fields:
         return f"did you mean {backend}?"
-    meant, spelled = _by_meaning(section, str(name)), _by_spelling(section, str(name), here)
-    if spelled and all(place.location == (*section, name) for place in meant):
+    meant = _by_meaning(section, str(name))
+    of_another_kind = all(place.location == (*section, name) for place in meant)
+    if of_another_kind and (spelled := _by_spelling(section, str(name), here)):
         other = f"; {name} goes {_choices(meant)}" if meant else ""
         return f"did you mean {spelled}?{other}"
     if meant:

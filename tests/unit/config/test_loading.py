@@ -1,5 +1,6 @@
 """A configuration file: three formats that mean the same, and for every mistake its place and the way out."""
 
+import itertools
 import json
 from pathlib import Path
 
@@ -345,3 +346,199 @@ def test_names_at_a_union_are_those_of_every_variant() -> None:
     names = field_names(("pytorch", "quantization"))
     assert {"method", "nbits", "bnb_4bit_quant_type"} <= set(names)
     assert "num_beams" not in names
+
+
+BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{after}: &{after} [{', '.join([f'*{before}'] * 9)}]\n" for before, after in itertools.pairwise("abcdefghi")
+)
+MERGES = "a: &a {x: 1}\n" + "".join(
+    f"{after}: &{after} {{<<: [{', '.join([f'*{before}'] * 9)}]}}\n"
+    for before, after in itertools.pairwise("abcdefghi")
+)
+
+
+@pytest.mark.parametrize("text", [BOMB, MERGES], ids=["lists", "merges"])
+def test_aliases_that_would_fill_the_memory_are_refused_before_they_are_written_out(tmp_path: Path, text: str) -> None:
+    error = refused(write(tmp_path, text + HEAD + "pytorch: {}\n"))
+    assert "more than 1000000 values, its aliases written out" in error.cause
+    assert error.cause.startswith(f"{tmp_path}/run.yaml:")
+
+
+def test_few_aliases_are_taken(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path, "model: m\nprompts: [&a one, *a]\npytorch: {}\n"))
+    assert config.prompts.inline == ["one", "one"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "field", "bound"),
+    [
+        ("prompts: {synthetic: {count: 1000000000000, input_tokens: 5}}", "prompts.synthetic.count", "1000000"),
+        ("prompts: {synthetic: {count: 2, input_tokens: 1000000000}}", "prompts.synthetic.input_tokens", "10000000"),
+        ("prompts: {synthetic: {count: 1, input_tokens: [5, 0]}}", "prompts.synthetic.input_tokens", "at least 1"),
+        ("prompts: {synthetic: {count: 1, input_tokens: [true]}}", "prompts.synthetic.input_tokens[0]", "integer"),
+        ("prompts: {synthetic: {count: 1000000, input_tokens: 1000000}}", "prompts.synthetic.count", "100000000"),
+        ("prompts: [a]\nmeasurement: {repeats: 1000000000000}", "measurement.repeats", "1000000"),
+        ("prompts: [a]\nmeasurement: {warmup_batches: 1000000000000}", "measurement.warmup_batches", "1000000"),
+        ("prompts: [a]\nmeasurement: {min_duration_s: 1.0e+300}", "measurement.min_duration_s", "604800"),
+        ("prompts: [a]\noutput: {max_tokens: 1000000000000}", "output.max_tokens", "10000000"),
+        ("prompts: [a]\ninput: {max_tokens: 1000000000000}", "input.max_tokens", "10000000"),
+    ],
+)
+def test_numbers_beyond_any_run_are_refused_with_their_bound(
+    tmp_path: Path, fields: str, field: str, bound: str
+) -> None:
+    path = write(tmp_path, f"model: m\n{fields}\npytorch: {{}}\n")
+    error = refused(path)
+    assert f": {field}: " in error.cause
+    assert bound in error.cause
+    assert len(error.cause.splitlines()) == 1
+
+
+def test_the_number_of_replicas_has_a_bound(tmp_path: Path) -> None:
+    error = refused(write(tmp_path, HEAD + "pytorch: {num_processes: 1000000000}\n"))
+    assert "pytorch.num_processes: input should be less than or equal to 1024" in error.cause
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "place", "says", "remedy"),
+    [
+        ("a.yaml", f"{HEAD}revision: a\x07b\n", ":3:12", "the character U+0007", "remove it"),
+        ("a.yaml", f"{HEAD}revision: a\x00b\n", ":3:12", "the character U+0000", "remove it"),
+        ("a.yaml", f"{HEAD}seed: !!python/name:os.system\n", ":3:7", "unknown tag", "remove the tag"),
+        ("a.yaml", f"{HEAD}seed: !own 3\n", ":3:7", "unknown tag '!own'", "remove the tag"),
+        ("a.yaml", f"{HEAD}\tseed: 3\n", ":3:1", "a tabulator", "spaces"),
+        ("a.yaml", f"{HEAD}seed: {'9' * 5000}\n", ":3:7", "Exceeds the limit", "mend"),
+        ("a.yaml", f"{HEAD}seed: !!set {{a}}\n", ":3", "seed: takes no set", "quotes"),
+        ("a.yaml", f"{HEAD}on: 3\n", "", "a key is read as True", "quotes"),
+        ("a.yaml", f"{HEAD}pytorch: {{temperature: .nan}}\n", ":3", "pytorch.temperature: nan is no finite", "number"),
+        ("a.yaml", "[" * 5_000, "", "too many levels", "few"),
+        ("a.yaml", HEAD + "pytorch: " + "{a: " * 50 + "1" + "}" * 50, ":3", "deeper than 40", "few"),
+        ("a.json", "[" * 100_000, "", "too many levels", "few"),
+        ("a.json", '{"passthrough": ' + "[" * 100 + "]" * 100 + "}", "", "passthrough[0][0]…: deeper than 40", "few"),
+        ("a.json", '{"model": "a\x07"}', ":1:13", "Invalid control character", "mend"),
+        ("a.json", '{"model": "\\ud800"}', "", "model: holds half of a surrogate pair", "escape"),
+        ("a.json", '{"seed": NaN}', "", "seed: nan is no finite number", "number"),
+        ("a.toml", "a = " + "[" * 100_000, "", "too many levels", "few"),
+        ("a.toml", 'model = "m', ":1:11", "not valid TOML", "mend"),
+        ("a.toml", "seed = 2024-01-01", "", "seed: takes no date", "quotes"),
+    ],
+)
+def test_what_is_no_plain_data_is_refused_at_its_place(
+    tmp_path: Path, name: str, text: str, place: str, says: str, remedy: str
+) -> None:
+    path = write(tmp_path, text, name)
+    error = refused(path)
+    assert error.cause.startswith(f"{path}{place}: ")
+    assert says in error.cause
+    assert remedy in error.remedy
+    assert len(str(error).splitlines()) == 2
+
+
+@pytest.mark.parametrize("name", ["a.yaml", "a.toml", "a.json"])
+def test_a_byte_order_mark_is_no_part_of_the_configuration(tmp_path: Path, name: str) -> None:
+    text = {"a.yaml": YAML, "a.toml": TOML, "a.json": JSON}[name]
+    assert load_config(write(tmp_path, f"\ufeff{text}", name)) == load_config(write(tmp_path, text, name))
+
+
+def test_a_date_is_text_as_in_quotes(tmp_path: Path) -> None:
+    assert load_config(write(tmp_path, HEAD + "revision: 2024-01-01\npytorch: {}\n")).revision == "2024-01-01"
+
+
+@pytest.mark.parametrize(
+    ("prompts", "field", "says"),
+    [
+        ("['']", "prompts[0]", "is blank"),
+        ("[a, ' ']", "prompts[1]", "is blank"),
+        ("[1]", "prompts[0]", "takes text (given: 1)"),
+        ("[true]", "prompts[0]", "takes text (given: True)"),
+        ("[[a]]", "prompts[0]", "takes text"),
+        ("[null]", "prompts[0]", "takes text (given: None)"),
+        ("[]", "prompts", "is empty"),
+        ("", "prompts", "takes a list of prompts, a file's name, or a mapping"),
+        ("3", "prompts", "takes a list of prompts, a file's name, or a mapping"),
+        ("''", "prompts", "is blank: name a file"),
+        ("{inline: a}", "prompts.inline", "valid list"),
+        ("{}", "prompts", "give exactly one of inline, file, synthetic; this gives none"),
+        ("{inline: [a], file: b}", "prompts", "this gives inline and file"),
+    ],
+)
+def test_prompts_that_are_none(tmp_path: Path, prompts: str, field: str, says: str) -> None:
+    path = write(tmp_path, f"model: m\nprompts: {prompts}\npytorch: {{}}\n")
+    error = refused(path)
+    assert error.cause.startswith(f"{path}:2: {field}: ")
+    assert says in error.cause
+    assert len(str(error).splitlines()) == 2
+
+
+@pytest.mark.parametrize("backend", ["vllm", "tensorrt"])
+@pytest.mark.parametrize("given", ["{}", "", "{dtype: auto}"])
+def test_a_backend_of_another_version_is_named(tmp_path: Path, backend: str, given: str) -> None:
+    error = refused(write(tmp_path, f"{HEAD}{backend}: {given}\n"))
+    assert f":3: {backend}: this version of llenergymeasure runs pytorch only" in error.cause
+
+
+def test_no_backend_at_all(tmp_path: Path) -> None:
+    error = refused(write(tmp_path, HEAD))
+    assert "give exactly one backend section (pytorch); this gives none" in error.cause
+    assert error.remedy == "add `pytorch: {}`"
+    assert "give a backend section" in refused(write(tmp_path, HEAD + "seed: -1\n")).cause
+
+
+def test_the_problems_of_one_section_are_told_together(tmp_path: Path) -> None:
+    below = "pytorch: {num_beams: true, batch_size: '2', top_p: 7, zzz: 1}\nseed: x\n"
+    error = refused(write(tmp_path, HEAD + below))
+    assert [line.split(": ")[1] for line in error.cause.splitlines()] == [
+        "seed", "pytorch.num_beams", "pytorch.batch_size", "pytorch.top_p", "pytorch.zzz",
+    ]  # fmt: skip
+    error = refused(write(tmp_path, HEAD + "pytorch: {temperature: 0.5, top_k: 3}\n"))
+    assert [line.split(": ")[1] for line in error.cause.splitlines()] == ["pytorch.temperature", "pytorch.top_k"]
+
+
+def test_a_page_of_problems_is_cut(tmp_path: Path) -> None:
+    error = refused(write(tmp_path, HEAD + "pytorch:\n" + "".join(f"  zz{number}: 1\n" for number in range(300))))
+    assert len(error.cause.splitlines()) == 21
+    assert error.cause.endswith("and 280 more")
+    many = write(tmp_path, json.dumps({"model": "m", "prompts": [1] * 50_000, "pytorch": {}}), "many.json")
+    assert refused(many).cause.endswith("and 49980 more")
+
+
+@pytest.mark.parametrize(
+    ("given", "remedy"), [("1e-5", "and with a point: 1.0e-05"), ("'0.5'", "without quotes: 0.5"), ("x", "llem schema")]
+)
+def test_a_number_that_is_read_as_text(tmp_path: Path, given: str, remedy: str) -> None:
+    error = refused(write(tmp_path, f"{HEAD}pytorch: {{do_sample: true, temperature: {given}}}\n"))
+    assert "pytorch.temperature: takes a number" in error.cause
+    assert remedy in error.remedy
+
+
+def test_only_the_branch_of_a_union_speaks_that_the_value_belongs_to(tmp_path: Path) -> None:
+    error = refused(write(tmp_path, HEAD + "pytorch: {stop_strings: [a, 3]}\n"))
+    assert error.cause.endswith(":3: pytorch.stop_strings[1]: takes text (given: 3)")
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("~/weights", "{home}/weights"),
+        (".", "{folder}"),
+        ("inner/model", "{folder}/inner/model"),
+        ("owner/model", "owner/model"),
+    ],
+)
+@pytest.mark.parametrize("field", ["model", "tokenizer", "assistant_model"])
+def test_every_model_is_found_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, field: str, given: str, expected: str
+) -> None:
+    monkeypatch.setenv("HOME", "/home/someone")
+    (tmp_path / "inner" / "model").mkdir(parents=True)
+    top = {"model": "m", "prompts": ["one"], "pytorch": {}}
+    target: dict[str, object] = top["pytorch"] if field == "assistant_model" else top  # type: ignore[assignment]
+    target[field] = given
+    config = load_config(write(tmp_path, json.dumps(top), "run.json"))
+    found = config.section.assistant_model if field == "assistant_model" else getattr(config, field)
+    assert found == expected.format(home="/home/someone", folder=tmp_path)
+
+
+def test_an_offload_folder_stands_beside_the_configuration(tmp_path: Path) -> None:
+    below = "pytorch: {device_map: auto, max_memory: {cpu: 1GiB}, offload_folder: away}\n"
+    assert load_config(write(tmp_path, HEAD + below)).section.offload_folder == f"{tmp_path}/away"

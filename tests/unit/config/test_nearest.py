@@ -1,0 +1,81 @@
+"""A name at the wrong place: what fields set and old names lead to where it belongs, then spelling."""
+
+import pytest
+
+from llenergymeasure.config.bindings import walk
+from llenergymeasure.config.models import ExperimentConfig
+from llenergymeasure.config.nearest import field_names, places, suggestion
+from llenergymeasure.config.renames import renames
+
+
+@pytest.mark.parametrize(
+    ("location", "says"),
+    [
+        # What a parameter is called in the backend's API, now or once.
+        (("pytorch", "torch_dtype"), "did you mean pytorch.dtype?"),
+        (("torch_dtype",), "did you mean pytorch.dtype?"),
+        (("pytorch", "max_new_tokens"), "did you mean output.max_tokens?"),
+        (("output", "max_new_tokens"), "did you mean output.max_tokens?"),
+        (("pytorch", "quantization_config"), "did you mean pytorch.quantization?"),
+        (("pytorch", "load_in_4bit"), "did you mean pytorch.quantization with method: bitsandbytes_4bit?"),
+        (("pytorch", "load_in_8bit"), "did you mean pytorch.quantization with method: bitsandbytes_8bit?"),
+        # The right name in the wrong section: around it first, then inside it, then elsewhere.
+        (("pytorch", "revision"), "did you mean revision, at the top level?"),
+        (("pytorch", "seed"), "did you mean seed, at the top level?"),
+        (("pytorch", "model"), "did you mean model, at the top level?"),
+        (("dtype",), "did you mean pytorch.dtype?"),
+        (("temperature",), "did you mean pytorch.temperature?"),
+        (("prompts", "count"), "did you mean prompts.synthetic.count?"),
+        (("pytorch", "repeats"), "did you mean measurement.repeats?"),
+        (("max_tokens",), "did you mean input.max_tokens or output.max_tokens?"),
+        (("pytorch", "quantization", "hqq", "num_beams"), "did you mean pytorch.num_beams?"),
+        (
+            ("pytorch", "bnb_4bit_quant_type"),
+            "did you mean pytorch.quantization.bnb_4bit_quant_type with method: bitsandbytes_4bit?",
+        ),
+        # One kind of section has the name, the one that is chosen has a similar one.
+        (
+            ("pytorch", "quantization", "hqq", "bits"),
+            "pytorch.quantization.nbits?; bits goes with method: ",
+        ),
+        # Spelling.
+        (("pytorch", "num_beam"), "did you mean pytorch.num_beams?"),
+        (("temprature",), "did you mean pytorch.temperature?"),
+        (("transformers",), "did you mean pytorch?"),
+        # Nothing is near.
+        (("xyzzy",), "known here: input, measurement, model"),
+        (("pytorch", "xyzzy"), "fields of pytorch; parameters that are no field go under passthrough"),
+    ],
+)
+def test_a_name_is_led_to_its_place(location: tuple[str, ...], says: str) -> None:
+    assert says in suggestion(location)
+
+
+def test_every_field_is_found_from_every_other_section() -> None:
+    for field in walk(ExperimentConfig, "pytorch"):
+        if len(field.keys) > 1:
+            found = suggestion(("input", field.name))
+            assert field.name in found
+            assert found.startswith("did you mean ")
+
+
+@pytest.mark.parametrize("row", renames("pytorch"), ids=lambda row: f"{row.entry_point}-{row.old}")
+def test_an_old_name_leads_wherever_the_new_one_is_set(row: object) -> None:
+    setting = {
+        place.location
+        for place in places()
+        if getattr(row, "new", "") in place.names and getattr(row, "old", "") in place.names
+    }
+    bound = {
+        field.keys
+        for field in walk(ExperimentConfig, "pytorch")
+        for target in field.targets("pytorch")
+        if (target.entry_point, target.name) == (getattr(row, "entry_point", ""), getattr(row, "new", ""))
+    }
+    assert bound <= setting
+
+
+def test_names_at_a_kind_of_section_are_its_own() -> None:
+    assert "nbits" in field_names(("pytorch", "quantization", "hqq"))
+    assert "bits" not in field_names(("pytorch", "quantization", "hqq"))
+    assert {"nbits", "bits"} <= set(field_names(("pytorch", "quantization")))
