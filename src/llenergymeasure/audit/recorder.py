@@ -295,7 +295,9 @@ class _Model:
         self.init_continuous_batching(arguments["generation_config"], arguments.get("continuous_batching_config"))
         copies = arguments["generation_config"].num_return_sequences or 1
         answers = [
-            SimpleNamespace(generated_tokens=[2], error=None, timestamps=None) for _ in inputs for _ in range(copies)
+            SimpleNamespace(prompt_ids=ids, generated_tokens=[2], error=None, timestamps=None)
+            for ids in inputs
+            for _ in range(copies)
         ]
         return {f"req_{number}": answer for number, answer in enumerate(answers)}
 

@@ -7,6 +7,8 @@ import pytest
 
 from llenergymeasure.core.batching import BatchOutput, Prompt
 
+from .fixtures_running import require_package
+
 Load = Callable[..., Any]
 SMALL = {"num_blocks": 16, "max_batch_tokens": 64}
 TEXTS = ("The energy of a token", "A batch", "Viele Anfragen laufen zusammen und sparen Energie")
@@ -153,7 +155,7 @@ def test_compilation_of_prompts(load: Load) -> None:
 @pytest.mark.field("continuous_batching.decode_compile_config.dynamic", "effective")
 @pytest.mark.field("continuous_batching.decode_compile_config.mode", "effective")
 def test_compilation_of_decoding(load: Load) -> None:
-    skip_without_cuda("the fast decoding path")
+    require_package("flash_attn", "only its fast decoding path compiles decoding by itself")
     manager, _ = run(load, decode_compile_config={"backend": "eager", "dynamic": True, "mode": "default"})
     config = manager.continuous_batching_config.decode_compile_config
     assert (config.backend, config.dynamic, config.mode) == ("eager", True, "default")

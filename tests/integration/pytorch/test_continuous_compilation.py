@@ -8,7 +8,7 @@ import pytest
 
 from llenergymeasure.errors import RequestError
 
-from .fixtures_running import MIXED, require_parameter, run
+from .fixtures_running import MIXED, require_package, require_parameter, run
 
 Load = Callable[..., Any]
 CONFIG = "transformers.ContinuousBatchingConfig"
@@ -18,14 +18,14 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*autograd.function.Function.* s
 
 
 def test_answers_that_come_in_another_order_stay_with_their_prompts(load: Load) -> None:
-    """Older versions return answers as they finish."""
+    """Older versions return answers as they finish, or number them in another order than the prompts'."""
     require_parameter(("transformers.GenerationMixin.generate_batch", "inputs"))
     backend = load({"continuous_batching": {}})
 
     def generate_batch(inputs: list[list[int]], **_: Any) -> dict[str, Any]:
         finished_last_first = reversed(list(enumerate(inputs, 8)))  # ids of one and of two digits
         return {
-            f"req_{number}": SimpleNamespace(generated_tokens=[len(ids)], error=None)
+            f"req_{number}": SimpleNamespace(prompt_ids=ids, generated_tokens=[len(ids)], error=None)
             for number, ids in finished_last_first
         }
 
@@ -36,7 +36,9 @@ def test_answers_that_come_in_another_order_stay_with_their_prompts(load: Load) 
 
 def test_answers_that_are_missing_are_an_error(load: Load) -> None:
     backend = load({"continuous_batching": {}})
-    backend.model.generate_batch = lambda inputs, **_: {"req_0": SimpleNamespace(generated_tokens=[5], error=None)}
+    backend.model.generate_batch = lambda inputs, **_: {
+        "req_0": SimpleNamespace(prompt_ids=inputs[0], generated_tokens=[5], error=None)
+    }
     with pytest.raises(RequestError, match="3 of 4 requests gave no answer"):
         run(backend, MIXED)
 
@@ -66,11 +68,8 @@ def test_level_of_the_compilation(load: Load) -> None:
 
 @pytest.mark.field("continuous_batching.max_blocks_per_request", "effective")
 def test_blocks_of_the_fast_decoding_path(load: Load) -> None:
-    import torch
-
     require_parameter((CONFIG, "max_blocks_per_request"))
-    if not torch.cuda.is_available():
-        pytest.skip("needs CUDA: without the fast decoding path transformers sets the option to 0")
+    require_package("flash_attn", "without the fast decoding path transformers sets the option to 0")
     backend = load({"continuous_batching": {**SMALL, "max_blocks_per_request": 8}})
     run(backend)
     assert backend.model._cached_continuous_batching_manager.continuous_batching_config.max_blocks_per_request == 8

@@ -19,7 +19,6 @@ from llenergymeasure.core.inference_backends.pytorch_readback import (
     verify_compiled,
 )
 from llenergymeasure.core.session import version_calls
-from llenergymeasure.errors import RequestError
 
 Configured = Callable[..., ExperimentConfig]
 Backend = Callable[..., PyTorchBackend]
@@ -233,23 +232,6 @@ def test_the_step_clock_stops_nothing_and_waits_for_the_device() -> None:
     assert clock(SimpleNamespace(shape=(2, 9)), None) is False
     assert [length for _, length in clock.steps] == [9]
     assert waited == [True]
-
-
-@pytest.mark.parametrize("trouble", ["error", "missing"])
-def test_continuous_batching_that_loses_a_request_is_an_error(backend: Backend, trouble: str) -> None:
-    loaded = backend({"continuous_batching": {}})
-    prompts = (Prompt(0, (3,)), Prompt(1, (4,)))
-
-    def generate_batch(**_: Any) -> dict[str, Any]:
-        error = "no room left" if trouble == "error" else None
-        answers = {"a": SimpleNamespace(generated_tokens=[5], error=error, timestamps=None)}
-        return answers if trouble == "missing" else {**answers, "b": answers["a"]}
-
-    loaded.model.generate_batch = generate_batch
-    with pytest.raises(RequestError) as caught:
-        loaded.count(loaded.generate(Batch(prompts)))
-    assert caught.value.cause.startswith("pytorch.continuous_batching: ")
-    assert ("no room left" if trouble == "error" else "1 of 2 requests gave no answer") in caught.value.cause
 
 
 def test_the_tokenizer_goes_along_where_a_parameter_needs_it(backend: Backend) -> None:

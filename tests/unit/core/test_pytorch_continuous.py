@@ -17,7 +17,7 @@ from llenergymeasure.errors import EnvironmentLacksError, RequestError
 
 Configured = Callable[..., ExperimentConfig]
 Backend = Callable[..., PyTorchBackend]
-PROMPTS = (Prompt(0, (3,)), Prompt(1, (4, 5)))
+FIRST, SECOND = PROMPTS = (Prompt(0, (3,)), Prompt(1, (4, 5)))
 END = 1  # the recorder's model
 MODE = "pytorch.continuous_batching"
 
@@ -33,8 +33,8 @@ def backend(configured: Configured, recorder: Recorder) -> Backend:
     return load
 
 
-def answer(*tokens: int, error: str | None = None) -> Any:
-    return SimpleNamespace(generated_tokens=list(tokens), error=error, timestamps=None)
+def answer(prompt: Prompt, *tokens: int, error: str | None = None) -> Any:
+    return SimpleNamespace(prompt_ids=list(prompt.ids), generated_tokens=list(tokens), error=error, timestamps=None)
 
 
 def run(backend: PyTorchBackend) -> BatchOutput:
@@ -47,15 +47,29 @@ def answering(backend: PyTorchBackend, answers: dict[str, Any]) -> PyTorchBacken
 
 
 class TestAnswers:
-    def test_they_belong_to_their_prompts_in_whichever_order_they_came(self, backend: Backend) -> None:
-        loaded = answering(backend(), {"req_10": answer(7), "req_9": answer(6)})
+    @pytest.mark.parametrize("names", [("req_9", "req_10"), ("req_10", "req_9")])
+    def test_they_belong_to_the_prompt_that_they_repeat(self, backend: Backend, names: tuple[str, str]) -> None:
+        """Neither the order nor the number says whose an answer is."""
+        loaded = answering(backend(), {names[0]: answer(SECOND, 7), names[1]: answer(FIRST, 6)})
         assert run(loaded).sequences == (((6,),), ((7,),))
+
+    def test_sequences_of_one_request_stay_together(self, backend: Backend) -> None:
+        answers = {f"req_1{child}": answer(SECOND, 7) for child in ("__child#0", "")}
+        answers |= {f"req_0{child}": answer(FIRST, 6) for child in ("__child#0", "")}
+        loaded = answering(backend(do_sample=True, num_return_sequences=2), answers)
+        assert run(loaded).sequences == (((6,), (6,)), ((7,), (7,)))
+
+    def test_prompts_that_are_alike_have_an_answer_each(self, backend: Backend) -> None:
+        loaded = answering(backend(), {"a_0": answer(FIRST, 6), "a_1": answer(FIRST, 7)})
+        output = loaded.count(loaded.generate(Batch((FIRST, Prompt(1, FIRST.ids)))))
+        assert output.sequences == (((6,),), ((7,),))
 
     @pytest.mark.parametrize(
         ("answers", "says"),
         [
-            ({"a_0": answer(5), "a_1": answer(5, error="no room left")}, "no room left"),
-            ({"a_0": answer(5)}, "1 of 2 requests gave no answer"),
+            ({"a_0": answer(FIRST, 5), "a_1": answer(SECOND, 5, error="no room left")}, "no room left"),
+            ({"a_0": answer(FIRST, 5)}, "1 of 2 requests gave no answer"),
+            ({"a_0": answer(FIRST, 5), "a_1": answer(Prompt(0, (9,)), 5)}, "1 of 2 requests gave no answer"),
             ({}, "2 of 2 requests gave no answer"),
         ],
     )
@@ -67,15 +81,15 @@ class TestAnswers:
     def test_one_sequence_where_several_were_asked_for_is_an_error(self, backend: Backend) -> None:
         loaded = backend(do_sample=True, num_return_sequences=2)
         with pytest.raises(RequestError, match="one sequence per prompt, and 2 were asked for") as caught:
-            run(answering(loaded, {"a_0": answer(5), "a_1": answer(6)}))
+            run(answering(loaded, {"a_0": answer(FIRST, 5), "a_1": answer(SECOND, 6)}))
         assert "pytorch.num_return_sequences" in caught.value.remedy
 
     def test_tokens_behind_an_end_token_are_an_error(self, backend: Backend) -> None:
         """They cost energy, and are counted nowhere."""
-        good = {"a_0": answer(5, END), "a_1": answer(6, 7)}
+        good = {"a_0": answer(FIRST, 5, END), "a_1": answer(SECOND, 6, 7)}
         run(answering(backend(), good))
         with pytest.raises(NotAsRequestedError, match="2 tokens behind an end token") as caught:
-            run(answering(backend(), {**good, "a_0": answer(5, END, 8, 9)}))
+            run(answering(backend(), {**good, "a_0": answer(FIRST, 5, END, 8, 9)}))
         assert "pytorch.eos_token_id" in caught.value.remedy
 
 
@@ -89,7 +103,7 @@ def test_a_list_of_one_end_token_is_that_token(
 
     def generate_batch(generation_config: Any, **_: Any) -> dict[str, Any]:
         seen.append(generation_config.eos_token_id)
-        return {"a_0": answer(5), "a_1": answer(6)}
+        return {"a_0": answer(FIRST, 5), "a_1": answer(SECOND, 6)}
 
     loaded.model.generate_batch = generate_batch
     run(loaded)
@@ -102,7 +116,7 @@ def test_the_models_own_generation_config_is_as_before(backend: Backend) -> None
 
     def generate_batch(**_: Any) -> dict[str, Any]:
         loaded.model.generation_config.top_p = None  # as 4.57 does
-        return {"a_0": answer(5), "a_1": answer(6)}
+        return {"a_0": answer(FIRST, 5), "a_1": answer(SECOND, 6)}
 
     own.top_p = 0.5
     loaded.model.generate_batch = generate_batch
@@ -181,7 +195,7 @@ class TestReadBack:
         assert "init_continuous_batching" not in vars(loaded.model)
 
     def test_a_version_that_does_not_say_is_an_error(self, backend: Backend) -> None:
-        loaded = answering(backend(), {"a_0": answer(5)})
+        loaded = answering(backend(), {"a_0": answer(FIRST, 5)})
         with pytest.raises(EnvironmentLacksError, match="does not say what it runs with"):
             loaded.effective(Batch(PROMPTS))
 

@@ -38,16 +38,14 @@ def counted(backend: "PyTorchBackend", answer: Answer) -> BatchOutput:
         RequestError: transformers answered a prompt with an error, or not at all.
         NotAsRequestedError: it went on behind an end token, so that it computed more than is counted.
     """
-    # Some versions give answers as they finish; the numbers in their ids say whose they are.
-    by_number = sorted(answer.returned, key=lambda name: [*map(int, re.findall(r"\d+", name))])
-    found = [answer.returned[request] for request in by_number]
-    _refuse_missing(found, len(answer.prompts), generation_config(backend).num_return_sequences or 1)
+    sequences = generation_config(backend).num_return_sequences or 1
+    found = _dealt(answer, sequences)
+    _refuse_missing(answer, len(found), sequences)
     rows = [item.generated_tokens for item in found]
     _refuse_unstopped(rows, end_tokens(backend.model, backend.generation)[0])
-    per_prompt = len(found) // len(answer.prompts)
     steps = tuple(
         tuple((at, number + 1) for number, at in enumerate(getattr(item, "timestamps", None) or ()))
-        for item in found[::per_prompt]
+        for item in found[::sequences]
     )
     return pytorch_counting.output(backend, answer, rows, steps)
 
@@ -86,16 +84,35 @@ def close(model: Any) -> None:
         model.destroy_cached_continuous_batching_manager()
 
 
-def _refuse_missing(answers: Sequence[Any], prompts: int, sequences: int) -> None:
-    failed = [answer.error for answer in answers if answer.error]
+def _dealt(answer: Answer, sequences: int) -> list[Any]:
+    """What was generated, prompt by prompt.
+
+    Whose it is only its own copy of the prompt says: 4.57 gives answers as they finish, and 5.0 numbers requests after
+    it has sorted the prompts. The numbers in the names keep sequences of one request together.
+    """
+    waiting: dict[tuple[int, ...], list[Any]] = {}
+    for name in sorted(answer.returned, key=lambda name: [*map(int, re.findall(r"\d+", name))]):
+        item = answer.returned[name]
+        waiting.setdefault(tuple(item.prompt_ids), []).append(item)
+    found: list[Any] = []
+    for prompt in answer.prompts:
+        own = waiting.get(prompt.ids, [])
+        found += own[:sequences]
+        del own[:sequences]
+    return found
+
+
+def _refuse_missing(answer: Answer, found: int, sequences: int) -> None:
+    prompts = len(answer.prompts)
     expected = prompts * sequences
-    if not failed and len(answers) == prompts < expected:  # as 5.17 does
+    failed = [item.error for item in answer.returned.values() if item.error]
+    if not failed and found == prompts < expected:  # as 5.17 does
         raise RequestError(
             f"{MODE}: this version of transformers returns one sequence per prompt, and {sequences} were asked for",
             "remove pytorch.num_return_sequences, or use a newer transformers",
         )
-    if failed or len(answers) != expected:
-        reason = failed[0] if failed else f"{expected - len(answers)} of {expected} requests gave no answer"
+    if failed or found != expected:
+        reason = failed[0] if failed else f"{expected - found} of {expected} requests gave no answer"
         raise RequestError(f"{MODE}: transformers failed to generate: {reason}", "see the backend's log above")
 
 

@@ -40,6 +40,7 @@ def read_back(backend: "PyTorchBackend", batch: Batch) -> Effective:
         attention = backend.model.config._attn_implementation  # noqa: SLF001 - there is no public name for it
         processors = _names(getattr(manager, "logit_processor", ()))
         generation = jsonable(manager.generation_config.to_dict())
+        _check_pages(manager, attention)
     _check_attention(backend, attention)
     differences = list(_differences(backend, config))
     warnings = [
@@ -151,6 +152,19 @@ def _changed(build: Build, held: Mapping[str, Any], path: str) -> Iterator[Diffe
 def _equal(sent: Any, actual: Any) -> bool:
     """Whether a value runs as sent; one value for several places (such as graphs of both paths) becomes a tuple."""
     return same(sent, actual) or (isinstance(actual, tuple) and bool(actual) and all(item == sent for item in actual))
+
+
+def _check_pages(manager: Any, attention: str) -> None:
+    """Versions that do not switch the kernel themselves say which can read the cache's pages; others see one step."""
+    if not hasattr(manager, "supported_attention_implementations"):
+        return
+    supported = sorted(manager.supported_attention_implementations())
+    if attention not in supported:
+        raise RequestError(
+            f"{MODE}: the attention implementation {attention!r} does not read this version's paged cache, and would "
+            "generate something else",
+            f"set pytorch.attn_implementation to one of {', '.join(supported)}",
+        )
 
 
 def _check_attention(backend: "PyTorchBackend", attention: str) -> None:
