@@ -31,8 +31,8 @@ def run(
     from llenergymeasure.core.writing import prepare_folder, write_result
 
     loaded = load_config(config)
-    place = output or Path("results") / config.stem
-    made = not place.exists()
+    place = Path(os.path.expanduser(output or Path("results") / config.stem))  # noqa: PTH111 - takes any name
+    made = not os.path.lexists(place)
     folder = prepare_folder(place, overwrite=overwrite)
     os.environ.setdefault("TQDM_DISABLE", "1")  # the backend's bars; the tool shows progress of its own
     from llenergymeasure.core.experiment import run_experiment

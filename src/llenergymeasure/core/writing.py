@@ -1,6 +1,7 @@
 """Result files: the output folder, writing whole or not at all, and reading back."""
 
 import contextlib
+import errno
 import json
 import os
 import tempfile
@@ -8,8 +9,11 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from llenergymeasure.config.origin import one_line
 from llenergymeasure.core.results import SCHEMA, Result
 from llenergymeasure.errors import EnvironmentLacksError, RequestError
+
+_NO_NAME = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP, errno.EEXIST)  # no permission or disk would help
 
 
 def write_result(result: Result, folder: Path) -> Path:
@@ -76,21 +80,23 @@ def prepare_folder(folder: Path, *, overwrite: bool) -> Path:
     """Make the output folder, before anything expensive runs.
 
     Raises:
-        RequestError: it is a file, or holds a result already and overwrite is off.
+        RequestError: it is a file, its name leads nowhere, or it holds a result already and overwrite is off.
         EnvironmentLacksError: it cannot be made or written.
     """
-    if folder.exists() and not folder.is_dir():
-        raise RequestError(f"{folder}: is a file, not a folder", "give another folder with -o")
-    if (folder / "result.json").exists() and not overwrite:
+    shown = one_line(folder)
+    if os.path.exists(folder) and not os.path.isdir(folder):  # noqa: PTH110, PTH112 - takes names that can be no path
+        raise RequestError(f"{shown}: is a file, not a folder", "give another folder with -o")
+    if os.path.exists(folder / "result.json") and not overwrite:  # noqa: PTH110
         raise RequestError(
-            f"{folder}: holds a result already", "give another folder with -o, or --overwrite to replace it"
+            f"{shown}: holds a result already", "give another folder with -o, or --overwrite to replace it"
         )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
+    except ValueError as error:  # a NUL
+        raise RequestError(f"{shown}: can be no folder ({error})", "give another folder with -o") from None
     except OSError as error:
-        raise EnvironmentLacksError(
-            f"{folder}: cannot be written ({error.strerror})", "give a writable folder with -o"
-        ) from error
+        kind = RequestError if error.errno in _NO_NAME else EnvironmentLacksError
+        raise kind(f"{shown}: cannot be written ({error.strerror})", "give a writable folder with -o") from error
     return folder

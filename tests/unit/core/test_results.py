@@ -100,15 +100,29 @@ class TestOutputFolder:
         prepare_folder(tmp_path, overwrite=True)
         assert files(tmp_path) == {"result.json": "earlier"}  # replaced only when the new one is complete
 
+    @pytest.mark.parametrize(
+        ("name", "says"),
+        [
+            ("x" * 300, "cannot be written (File name too long)"),
+            ("file/inside", "cannot be written (Not a directory)"),
+            ("a\0b", "can be no folder"),
+            ("link", "cannot be written (File exists)"),
+            ("loop", "cannot be written (File exists)"),
+        ],
+    )
+    def test_a_name_that_can_be_no_folder_is_a_wrong_request(self, tmp_path: Path, name: str, says: str) -> None:
+        (tmp_path / "file").touch()
+        (tmp_path / "link").symlink_to("nowhere/else")
+        (tmp_path / "loop").symlink_to("loop")
+        with pytest.raises(RequestError) as caught:
+            prepare_folder(tmp_path / name, overwrite=False)
+        assert says in caught.value.cause
+        assert "\0" not in caught.value.cause
+
     def test_a_file_is_no_folder(self, tmp_path: Path) -> None:
         (tmp_path / "out").write_text("")
         with pytest.raises(RequestError, match="is a file, not a folder"):
             prepare_folder(tmp_path / "out", overwrite=False)
-
-    def test_a_file_on_the_way(self, tmp_path: Path) -> None:
-        (tmp_path / "out").write_text("")
-        with pytest.raises(EnvironmentLacksError, match="cannot be written"):
-            prepare_folder(tmp_path / "out" / "inner", overwrite=False)
 
     def test_one_that_cannot_be_written(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         # Not by its permissions: an administrator may write everywhere.
