@@ -59,10 +59,10 @@ def described(progress: Progress) -> str:
     """The phase and what of it is done, in requests, and in seconds where time decides as well."""
     if not progress.total:
         return progress.phase
-    if not progress.min_duration_s:
-        return f"{progress.phase}: {progress.done} of {progress.total} requests"
-    done = f"{progress.done} requests" if progress.done >= progress.total else f"{progress.done} of {progress.total}"
-    return f"{progress.phase}: {done}, {progress.elapsed_s:.0f} of {progress.min_duration_s:g} s"
+    known = not progress.min_duration_s or progress.done < progress.total
+    requests = f"{progress.done}{f' of {progress.total}' if known else ''} requests"
+    least = f", {progress.elapsed_s:.0f} s of at least {progress.min_duration_s:g}" if progress.min_duration_s else ""
+    return f"{progress.phase}: {requests}{least}"
 
 
 class _Lines:

@@ -19,12 +19,12 @@ from llenergymeasure.core.experiment import Progress
         # A least duration is not reached: the requests go on, nobody knows to how many.
         (
             Progress("measuring", done=36, total=12, elapsed_s=4.4, min_duration_s=10, repeat=4),
-            "measuring: 36 requests, 4 of 10 s",
+            "measuring: 36 requests, 4 s of at least 10",
         ),
         # Nor is the least number of requests.
         (
             Progress("measuring", done=6, total=12, elapsed_s=11, min_duration_s=10, repeat=1),
-            "measuring: 6 of 12, 11 of 10 s",
+            "measuring: 6 of 12 requests, 11 s of at least 10",
         ),
     ],
 )
