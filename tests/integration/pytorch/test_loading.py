@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from llenergymeasure.audit.tiny import make_tiny_llama
+from llenergymeasure.audit.tiny import make_tiny_llama, write_gguf
 from llenergymeasure.core.inference_backends import pytorch as backend_module
 from llenergymeasure.core.inference_backends.pytorch_loaded import NotAsRequestedError, verify_loaded
 from llenergymeasure.errors import LlemError, RequestError
@@ -230,6 +230,13 @@ def test_variant_decides_which_file_is_read(
     shutil.copy(other_weights / "model.safetensors", tmp_path / "model" / "model.fp16.safetensors")
     assert answer(tmp_path / "model", {}) == answers[0]
     assert answer(tmp_path / "model", {"variant": "fp16"}) == answers[1]
+
+
+@pytest.mark.field("gguf_file", "observed")
+def test_gguf_file_is_read(other_weights: Path, answers: tuple[Any, Any], tmp_path: Path) -> None:
+    require_package("gguf", "model files in GGUF")
+    write_gguf(other_weights, tmp_path / "packed.gguf")
+    assert answer(tmp_path, {"gguf_file": "packed.gguf"}) == answers[1]
 
 
 @pytest.mark.field("use_safetensors", "observed")
