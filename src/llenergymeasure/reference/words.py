@@ -53,7 +53,8 @@ def kind(annotation: Any) -> str:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return "section"
     known: dict[Any, Callable[[], str]] = {
-        Literal: lambda: ("one of " if len(arguments) > 1 else "") + ", ".join(map(code, arguments)),
+        # Sorted: Python takes choices in another order for the same type, and keeps the one it met first.
+        Literal: lambda: ("one of " if len(arguments) > 1 else "") + ", ".join(map(code, sorted(arguments))),
         list: lambda: f"list of {_several(arguments[0])}",
         tuple: lambda: "list of " + " and ".join(map(kind, arguments)),
         dict: lambda: f"mapping of {_several(arguments[0])} to {_several(arguments[1])}",

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from types import UnionType
-from typing import Any, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 import pytest
 from pydantic import BaseModel, TypeAdapter
@@ -145,3 +145,8 @@ def test_every_example_of_the_configuration_is_valid(model: type[BaseModel]) -> 
 )
 def test_types_are_said_in_words(model: type[BaseModel], name: str, takes: str) -> None:
     assert words.takes(model.model_fields[name]) == takes
+
+
+def test_the_order_of_choices_does_not_depend_on_what_was_imported_first() -> None:
+    assert words.kind(Literal["b", "a"]) == words.kind(Literal["a", "b"]) == "one of `a`, `b`"
+    assert words.kind(Literal[8, 2, 16]) == "one of `2`, `8`, `16`"
