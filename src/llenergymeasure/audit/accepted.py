@@ -3,6 +3,7 @@
 Each value is the field's own sample, untouched; without it the same reading must give something else.
 """
 
+import atexit
 import contextlib
 import gc
 import io
@@ -50,9 +51,9 @@ def acceptor(backend: str) -> Callable[[BoundField, Surface], str]:
     api = RealApi()
     api.resolve(FROM_PRETRAINED)  # says what is missing, before anything is made
     api.resolve("transformers.utils.logging.disable_progress_bar")()
-    keeper = tempfile.TemporaryDirectory(prefix="llem-accepted-")
-    probe = _Probe(api, specimens.make_specimens(Path(keeper.name)))
-    probe.keeper = keeper
+    folder = tempfile.TemporaryDirectory(prefix="llem-accepted-")
+    atexit.register(folder.cleanup)
+    probe = _Probe(api, specimens.make_specimens(Path(folder.name)))
     gc.collect()
     gc.freeze()  # collecting what a probe leaves need not look at all of torch each time
 
@@ -69,8 +70,6 @@ def acceptor(backend: str) -> Callable[[BoundField, Surface], str]:
 
 class _Probe:
     """Has the real API make things from a configuration's calls, among the specimens."""
-
-    keeper: Any = None
 
     def __init__(self, api: RealApi, root: Path) -> None:
         self.api = api
