@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, get_args
 
-from llenergymeasure.audit.coverage import fields_of
-from llenergymeasure.audit.coverage import absence
+from llenergymeasure.audit.coverage import absence, fields_of
 from llenergymeasure.config.bindings import (
     BACKENDS,
     OWN_PACKAGE,
