@@ -231,6 +231,23 @@ class TestReadBack:
                 loaded.effective(Batch(PROMPTS))
         assert loaded.model.config._attn_implementation == sent
 
+    def test_a_kernel_that_cannot_read_the_pages_is_an_error(
+        self, backend: Backend, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Transformers 4.57 does not switch, and would generate as if each step stood alone."""
+        real = recorder_module._Model.init_continuous_batching
+
+        def init(model: Any, *given: Any, **named: Any) -> Any:
+            manager = real(model, *given, **named)
+            manager.supported_attention_implementations = lambda: {"sdpa_paged", "eager_paged"}
+            return manager
+
+        monkeypatch.setattr(recorder_module._Model, "init_continuous_batching", init)
+        backend(attn_implementation="sdpa_paged").effective(Batch(PROMPTS))
+        with pytest.raises(RequestError, match="'sdpa' does not read this version's paged cache") as caught:
+            backend(attn_implementation="sdpa").effective(Batch(PROMPTS))
+        assert caught.value.remedy == "set pytorch.attn_implementation to one of eager_paged, sdpa_paged"
+
     @pytest.mark.parametrize(("kept", "error"), [([], False), (["Penalty"], True)], ids=["it is dropped", "it is kept"])
     def test_a_processor_of_the_models_own(
         self, backend: Backend, monkeypatch: pytest.MonkeyPatch, kept: list[str], error: bool
