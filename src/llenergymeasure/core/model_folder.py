@@ -48,7 +48,12 @@ def check_folders(config: ExperimentConfig) -> None:
         elif not there:
             _check_name(value, field)
         else:
-            _check_model(Path(value), field, config, path, entry_points)
+            try:
+                _check_model(Path(value), field, config, path, entry_points)
+            except OSError as error:
+                inside = error.filename and Path(error.filename) != Path(value)
+                what = f"{field}: {one_line(error.filename)}" if inside else field
+                raise RequestError(f"{what}: cannot be read ({error.strerror})", "check its permissions") from None
 
 
 def _places(model: BaseModel, around: str) -> Iterator[tuple[str, str, Local, set[str]]]:
@@ -103,6 +108,12 @@ def _check_model(folder: Path, field: str, config: ExperimentConfig, path: str, 
     section = config.section
     gguf = section.gguf_file if own else None
     base = folder / (section.subfolder or "") if own else folder
+    if not base.is_dir():
+        near = nearest_entry(base)
+        raise RequestError(
+            f"{config.backend}.subfolder: {one_line(section.subfolder)}: no such folder in {one_line(folder)}",
+            f"did you mean {one_line(near.name)}?" if near else "name a folder inside the model's",
+        )
     if entry_points != {TOKENIZER}:
         _check_holds(folder, field, _WEIGHTS, "weights")
         if gguf is not None:
@@ -118,13 +129,9 @@ def _check_model(folder: Path, field: str, config: ExperimentConfig, path: str, 
 
 
 def _check_holds(folder: Path, field: str, patterns: tuple[str, ...], what: str) -> None:
-    try:
-        places = [folder, *(entry for entry in folder.iterdir() if entry.is_dir())]
-        if any(next(place.glob(pattern), None) for place in places for pattern in patterns):
-            return
-    except OSError as error:
-        raise RequestError(f"{field}: cannot be read ({error.strerror})", "check the folder's permissions") from None
-    raise RequestError(f"{field}: the folder has no {what}", f"looked for {', '.join(patterns)}")
+    places = [folder, *(entry for entry in folder.iterdir() if entry.is_dir())]
+    if not any(next(place.glob(pattern), None) for place in places for pattern in patterns):
+        raise RequestError(f"{field}: the folder has no {what}", f"looked for {', '.join(patterns)}")
 
 
 def _check_gguf(file: Path, backend: str) -> None:
@@ -145,14 +152,15 @@ def _check_weights(base: Path, field: str, variant: str | None, use_safetensors:
         )
     suffix = f".{variant}" if variant else ""
     if use_safetensors is not False:
-        shards = _shards(base, f"model.safetensors.index{suffix}.json", field)
-        for name in shards or [f"model{suffix}.safetensors"]:
-            if (base / name).is_file():
-                _check_safetensors(base / name, field)
-    if use_safetensors is not True:
-        for name in _shards(base, f"pytorch_model.bin.index{suffix}.json", field) or [f"pytorch_model{suffix}.bin"]:
-            if (base / name).is_file():
-                _check_pickle(base / name, field)
+        names = _shards(base, f"model.safetensors.index{suffix}.json", field) or [f"model{suffix}.safetensors"]
+        files = [base / name for name in names if (base / name).is_file()]
+        for file in files:
+            _check_safetensors(file, field)
+        if files or use_safetensors:
+            return  # other files are not read
+    for name in _shards(base, f"pytorch_model.bin.index{suffix}.json", field) or [f"pytorch_model{suffix}.bin"]:
+        if (base / name).is_file():
+            _check_pickle(base / name, field)
 
 
 def _shards(base: Path, index: str, field: str) -> list[str]:
@@ -183,14 +191,11 @@ def _check_safetensors(file: Path, field: str) -> None:
     Layout: length of the header (8 bytes, little-endian), header (JSON), tensors.
     """
     where = f"{field}: {one_line(file.name)}"
-    try:
-        size = file.stat().st_size
-        with file.open("rb") as opened:
-            begin = opened.read(8)
-            length = int.from_bytes(begin, "little")
-            header = opened.read(length) if 8 + length <= size else b""
-    except OSError as error:
-        raise RequestError(f"{where}: cannot be read ({error.strerror})", "check its permissions") from None
+    size = file.stat().st_size
+    with file.open("rb") as opened:
+        begin = opened.read(8)
+        length = int.from_bytes(begin, "little")
+        header = opened.read(length) if 8 + length <= size else b""
     if begin == b"version ":
         raise RequestError(f"{where}: {_POINTER}", _PULL)
     try:
@@ -223,8 +228,6 @@ def _json_object(file: Path, field: str) -> dict[str, Any] | None:
         raise RequestError(f"{where}:{error.lineno}:{error.colno}: not valid JSON: {error.msg}", _AGAIN) from None
     except (ValueError, RecursionError):
         raise RequestError(f"{where}: not valid JSON", _AGAIN) from None
-    except OSError as error:
-        raise RequestError(f"{where}: cannot be read ({error.strerror})", "check its permissions") from None
     if not isinstance(document, dict):
         raise RequestError(f"{where}: holds no object", _AGAIN)
     return document

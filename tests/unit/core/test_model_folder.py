@@ -75,6 +75,9 @@ def test_weights_in_a_subfolder_count(folder: Path) -> None:
     for name in ("config.json", "tokenizer.json", "model.safetensors"):
         (folder / name).unlink()
     check_folders(configured({"subfolder": "inner"}, model=str(folder)))
+    error = refused({"subfolder": "iner"}, model=str(folder))
+    assert error.cause == f"pytorch.subfolder: iner: no such folder in {folder}"
+    assert error.remedy == "did you mean inner?"
     (folder / "inner" / "config.json").write_text("{")
     assert "config.json:1:2: not valid JSON" in refused({"subfolder": "inner"}, model=str(folder)).cause
 
@@ -151,6 +154,14 @@ def test_a_folder_that_may_not_be_read(folder: Path, monkeypatch: pytest.MonkeyP
     assert refused(model=str(folder)).cause == f"model: {folder}: cannot be read (Permission denied)"
 
 
+def test_a_file_that_may_not_be_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(path: Path, **_: Any) -> Any:
+        raise PermissionError(13, os.strerror(13), str(path))
+
+    monkeypatch.setattr(Path, "read_text", denied)
+    assert f"{folder}/config.json: cannot be read (Permission denied)" in refused(model=str(folder)).cause
+
+
 @pytest.mark.parametrize(
     ("name", "says"), [("/dev/null", "is a file"), ("/dev/null/x", "leads through"), ("a\0", "no path")]
 )
@@ -178,6 +189,14 @@ def write(name: str, content: bytes | str) -> Callable[[Path], object]:
     return lambda folder: (folder / name).write_bytes(data)
 
 
+def alone(name: str, data: bytes) -> Callable[[Path], object]:
+    def change(folder: Path) -> None:
+        (folder / "model.safetensors").unlink()
+        (folder / name).write_bytes(data)
+
+    return change
+
+
 def index(name: str, *shards: str, there: int) -> Callable[[Path], object]:
     def change(folder: Path) -> None:
         (folder / "model.safetensors").unlink()
@@ -203,8 +222,8 @@ def index(name: str, *shards: str, there: int) -> Callable[[Path], object]:
         (write("model.safetensors", safetensors()[:20]), "model.safetensors: broken or cut off", "copy or download"),
         (write("model.safetensors", b""), "model.safetensors: broken or cut off", "copy or download"),
         (write("model.safetensors", POINTER), "model.safetensors: is a pointer of git lfs", "git lfs pull"),
-        (write("pytorch_model.bin", POINTER), "pytorch_model.bin: is a pointer of git lfs", "git lfs pull"),
-        (write("pytorch_model.bin", b"words"), "pytorch_model.bin: holds no weights that torch saved", "download"),
+        (alone("pytorch_model.bin", POINTER), "pytorch_model.bin: is a pointer of git lfs", "git lfs pull"),
+        (alone("pytorch_model.bin", b"words"), "pytorch_model.bin: holds no weights that torch saved", "download"),
         (
             index("model.safetensors.index.json", "a.safetensors", "b.safetensors", there=1),
             "model.safetensors.index.json names 2 files, and 1 of them are missing: b.safetensors",
@@ -230,6 +249,9 @@ def test_only_the_files_that_will_be_read_are_looked_at(folder: Path) -> None:
     (folder / "model.fp16.safetensors").write_bytes(b"")
     check_folders(configured(model=str(folder)))
     assert "model.fp16.safetensors: broken" in refused({"variant": "fp16"}, model=str(folder)).cause
+    (folder / "pytorch_model.bin").write_bytes(b"")
+    check_folders(configured(model=str(folder)))
+    assert "pytorch_model.bin: holds no weights" in refused({"use_safetensors": False}, model=str(folder)).cause
     (folder / "pytorch_model.bin").write_bytes(b"PK")
     (folder / "model.safetensors").write_bytes(b"")
     check_folders(configured({"use_safetensors": False}, model=str(folder)))
