@@ -6,6 +6,7 @@ Each value is the field's own sample, untouched; without it the same reading mus
 import atexit
 import contextlib
 import gc
+import importlib.util
 import io
 import os
 import shutil
@@ -89,6 +90,8 @@ class _Probe:
 
     def _check(self, target: Target, data: Data, without: Data, surface: Surface) -> str:
         sign = sign_of(target)
+        if sign.needs and importlib.util.find_spec(sign.needs) is None:
+            return f"needs {sign.needs}, which is not installed: without it the value is taken and read nowhere"
         with self._standing(sign) as beside:
             if target.entry_point == GENERATE_BATCH and surface.find(GENERATE_BATCH, "continuous_batching_config"):
                 beside["pytorch"] = {"continuous_batching": FEW_PAGES}
@@ -114,6 +117,8 @@ class _Probe:
         with (
             contextlib.chdir(place),
             patch("transformers.dynamic_module_utils.HF_MODULES_CACHE", modules),
+            patch("huggingface_hub.constants.HF_HUB_CACHE", str(cache)),
+            patch("transformers.utils.hub.TRANSFORMERS_CACHE", str(cache), create=True),  # version 4
             patch.object(sys, "path", list(sys.path)),
             patch.object(sys, "stdin", io.StringIO()),  # asked whether code may run, nobody answers
         ):

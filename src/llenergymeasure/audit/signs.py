@@ -39,11 +39,13 @@ class Sign:
         read: takes what the API made with the parameter.
         expect: what a value must be read as, where that is not the value itself.
         stand: the folder of specimens to be in, where the field's sample means something.
+        needs: a package without which the API takes the value and reads it nowhere.
     """
 
     read: Callable[[Any], Any]
     expect: Callable[[Any], Any] = lambda value: value
     stand: str = specimens.PLAIN
+    needs: str = ""
 
 
 def _edition(stand: str = specimens.PLAIN) -> Sign:
@@ -159,7 +161,9 @@ _SIGNS: Mapping[str, Mapping[str, Sign]] = {
         "offload_buffers": Sign(_offloads_buffers),
         "attn_implementation": Sign(_config("_attn_implementation")),
         "experts_implementation": Sign(_config("_experts_implementation")),
-        "fusion_config": Sign(_config("fusion_config")),
+        "adapter_kwargs": Sign(
+            _attribute("_hf_peft_config_loaded"), lambda _: True, stand=specimens.ADAPTED, needs="peft"
+        ),
         "quantization_config": Sign(_config("quantization_config")),
         "distributed_config": Sign(_config("distributed_config")),
         "tp_plan": Sign(_distributed("tp_plan")),

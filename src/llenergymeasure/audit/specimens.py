@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from llenergymeasure.audit.tiny import make_tiny_llama, write_gguf
+from llenergymeasure.audit.tiny import make_tiny_llama, write_adapter, write_gguf
 from llenergymeasure.core.api import RealApi
 
 TEXT = "The energy of a token"
@@ -17,7 +17,9 @@ TEXT = "The energy of a token"
 EDITIONS: Mapping[Any, int] = {
     "model": 1, "elsewhere": 2, "inner": 3, "fp16": 4, "side": 5, "model.gguf": 6, True: 1, False: 7,
 }  # fmt: skip
-PLAIN, HUB, OWN_CODE, CODE_ELSEWHERE, GGUF, TWO_TOKENIZERS = "plain", "hub", "own", "code", "gguf", "two"
+PLAIN, HUB, ADAPTED, OWN_CODE, CODE_ELSEWHERE, GGUF, TWO_TOKENIZERS = (
+    "plain", "hub", "adapted", "own", "code", "gguf", "two",
+)  # fmt: skip
 CACHE = "cache"
 _WEIGHTS = "model.safetensors"
 _CODE = """
@@ -53,6 +55,7 @@ def make_specimens(root: Path) -> Path:
     write_gguf(packed, root / GGUF / "model" / "model.gguf")
     side = _other(whole, root / "side", EDITIONS["side"])
     _hub(root / HUB / CACHE, "model", {"main": whole, "side": side})
+    _hub(root / ADAPTED / CACHE, "model", {"main": whole, "side": _adapted(whole, root / "adapted-side")})
     _own_code(whole, root / OWN_CODE / "model")
     _own_code(whole, root / CODE_ELSEWHERE / "model", prefix="code--")
     revisions = {name: _own_code(whole, root / f"code-{name}", edition=name) for name in ("main", "side")}
@@ -119,6 +122,12 @@ def _hub(cache: Path, name: str, revisions: Mapping[str, Path]) -> None:
         shutil.copytree(folder, root / "snapshots" / commit)
         (root / "refs").mkdir(exist_ok=True)
         (root / "refs" / revision).write_text(commit, encoding="utf-8")
+
+
+def _adapted(source: Path, folder: Path) -> Path:
+    """The same model with an adapter beside it."""
+    shutil.copytree(source, folder)
+    return write_adapter(folder, "model")
 
 
 def _own_code(source: Path, folder: Path, *, edition: str = "local", prefix: str = "") -> Path:

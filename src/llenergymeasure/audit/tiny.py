@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from llenergymeasure.core.api import RealApi
+
 SENTENCES = (
     "The energy of a token is the power of the device times the time it takes.",
     "A larger batch shares each read of the weights between more prompts.",
@@ -36,6 +38,26 @@ def make_tiny_llama(folder: Path, seed: int = 0, **config_overrides: Any) -> Pat
         torch.manual_seed(seed)
         model = LlamaForCausalLM(LlamaConfig(**{**settings, **config_overrides}))
     model.save_pretrained(folder)
+    return folder
+
+
+def write_adapter(folder: Path, base: str) -> Path:
+    """A random LoRA adapter of the tiny model's first layer, in peft's files; returns the folder."""
+    import torch
+
+    config = {
+        "peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 2, "lora_alpha": 64, "target_modules": ["q_proj"],
+        "layers_to_transform": [0], "base_model_name_or_path": base, "inference_mode": True,
+    }  # fmt: skip
+    (folder / "adapter_config.json").write_text(json.dumps(config), encoding="utf-8")
+    layer = "base_model.model.model.layers.0.self_attn.q_proj"
+    generator = torch.Generator().manual_seed(0)
+    weights = {
+        f"{layer}.lora_A.weight": torch.randn(2, 64, generator=generator),
+        f"{layer}.lora_B.weight": torch.randn(64, 2, generator=generator),
+    }
+    files = RealApi().resolve("safetensors.torch")
+    files.save_file(weights, folder / "adapter_model.safetensors", metadata={"format": "pt"})
     return folder
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from llenergymeasure.audit.tiny import make_tiny_llama, write_gguf
+from llenergymeasure.audit.tiny import make_tiny_llama, write_adapter, write_gguf
 from llenergymeasure.core.inference_backends import pytorch as backend_module
 from llenergymeasure.core.inference_backends.pytorch_loaded import NotAsRequestedError, verify_loaded
 from llenergymeasure.errors import LlemError, RequestError
@@ -316,10 +316,21 @@ def test_kernels_of_the_hub() -> None:
     pytest.skip("needs a network: kernels are downloaded from the hub")
 
 
-@pytest.mark.field("adapter_kwargs", "effective")
-def test_options_for_an_adapter() -> None:
+@pytest.mark.field("adapter_kwargs", "observed")
+def test_adapter_of_another_revision(
+    tiny_llama: Path, answers: tuple[Any, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     require_package("peft", "LoRA adapters")
-    pytest.skip("needs an adapter on the hub: the option chooses its revision")
+    # Older versions look for the adapter in their own cache only, and so does peft then.
+    monkeypatch.setattr("transformers.utils.hub.TRANSFORMERS_CACHE", str(tmp_path), raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    adapted = tmp_path / "adapted"
+    shutil.copytree(tiny_llama, adapted)
+    write_adapter(adapted, "tests/adapted")
+    name = hub_repository(tmp_path, "tests/adapted", {"main": tiny_llama, "side": adapted})
+    cached = {"passthrough": {place: {"cache_dir": str(tmp_path)} for place in (FROM_PRETRAINED, TOKENIZER)}}
+    assert answer(name, {}, **cached) == answers[0]
+    assert answer(name, {"adapter_kwargs": {"revision": "side"}}, **cached) != answers[0]
 
 
 class TestWhatRunsIsNotWhatWasAsked:

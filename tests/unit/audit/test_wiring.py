@@ -156,6 +156,15 @@ class TestSamples:
         assert data["pytorch"] == {"do_sample": True, "temperature": 0.7}
         assert without["pytorch"] == {"do_sample": True}
 
+    def test_what_it_needs_is_left_out_where_the_version_lacks_it(self, newest: Surface, named: Named) -> None:
+        field = named("pytorch.distributed.enable_expert_parallel")
+        beside = {
+            version: sample_config(field, snapshots.load("pytorch", version))[0]["pytorch"]["distributed"]
+            for version in (newest.version, "4.57.6")
+        }
+        assert beside[newest.version] == {"tp_size": 2, "enable_expert_parallel": True}
+        assert beside["4.57.6"] == {"enable_expert_parallel": True}
+
     def test_a_variant_is_chosen_on_the_way(self, named: Named) -> None:
         data, without = sample_config(named("pytorch.quantization[hqq].nbits"))
         assert data["pytorch"]["quantization"]["method"] == without["pytorch"]["quantization"]["method"] == "hqq"
