@@ -56,6 +56,19 @@ def test_prompts_are_compiled_whole(load: Load, whole: bool) -> None:
     assert manager.continuous_batching_config.varlen_compile_config.fullgraph is whole
 
 
+@pytest.mark.field("continuous_batching.varlen_compile_config.options", "effective")
+def test_the_compiler_of_prompts_gets_its_options(load: Load) -> None:
+    """They stand in the place of a mode, with which torch would refuse to compile."""
+    require_parameter((CONFIG, "varlen_compile_config"))
+    options = {"epilogue_fusion": True}
+    backend = load(
+        {"continuous_batching": {**SMALL, "varlen_compile_config": {"backend": "eager", "options": options}}}
+    )
+    run(backend)
+    config = backend.model._cached_continuous_batching_manager.continuous_batching_config.varlen_compile_config
+    assert (config.options, config.mode) == (options, None)
+
+
 @pytest.mark.field("continuous_batching.default_compile_level", "effective")
 def test_level_of_the_compilation(load: Load) -> None:
     require_parameter((CONFIG, "default_compile_level"))
