@@ -14,7 +14,9 @@ WHOSE = ("ours", "upstream")
 
 def pytest_configure(config: pytest.Config) -> None:
     for whose in WHOSE:
-        config.addinivalue_line("markers", f"xfail_{whose}(reason, only=): an expected failure that is {whose} to mend")
+        config.addinivalue_line(
+            "markers", f"xfail_{whose}(reason, only=, on=): an expected failure that is {whose} to mend"
+        )
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -63,14 +65,23 @@ def _version(item: pytest.Item) -> str:
     return importlib.metadata.version(PACKAGES[backend]) if backend in PACKAGES else ""
 
 
+def _has_cuda() -> bool:
+    import torch
+
+    return bool(torch.cuda.is_available())
+
+
 def _say_whose_gap(item: pytest.Item) -> None:
     if any(item.iter_markers("xfail")):
         raise pytest.UsageError(f"{item.nodeid}: say whose gap it is: xfail_ours(reason) or xfail_upstream(reason)")
     for whose in WHOSE:
         for marker in item.iter_markers(f"xfail_{whose}"):
-            if len(marker.args) != 1 or not isinstance(marker.args[0], str) or set(marker.kwargs) - {"only"}:
-                raise pytest.UsageError(f'{item.nodeid}: write @pytest.mark.xfail_{whose}("reason", only="VERSION")')
-            if "only" in marker.kwargs and marker.kwargs["only"] != _version(item):
+            if len(marker.args) != 1 or not isinstance(marker.args[0], str) or set(marker.kwargs) - {"only", "on"}:
+                wanted = f'@pytest.mark.xfail_{whose}("reason", only="VERSION", on="cuda")'
+                raise pytest.UsageError(f"{item.nodeid}: write {wanted}")
+            if marker.kwargs.get("only", _version(item)) != _version(item):
+                continue
+            if marker.kwargs.get("on") == "cuda" and not _has_cuda():
                 continue
             item.user_properties.append(("xfail", whose))
             item.add_marker(pytest.mark.xfail(reason=marker.args[0], strict=True))

@@ -8,11 +8,14 @@ from typing import Any
 import pytest
 
 from llenergymeasure.audit.tiny import make_tiny_llama
+from llenergymeasure.core.api import RealApi
 from llenergymeasure.core.batching import Prompt
+from llenergymeasure.core.inference_backends.pytorch_loaded import truly_missing
 from llenergymeasure.errors import LlemError
 
 HIDDEN = 64
 Load = Callable[..., Any]
+MOVED = "torchao 0.18.0 converts the scales to the tensor's own dtype when the weight is moved to another device"
 
 
 def requires(module: str, method: str) -> pytest.MarkDecorator:
@@ -217,6 +220,7 @@ class TestTorchAO:
         weight = self.weight(load, "intx_weight_only", granularity=granularity)
         assert tuple(weight.scale.shape) == (HIDDEN, scales)
 
+    @pytest.mark.xfail_upstream(MOVED, on="cuda")
     @pytest.mark.field("quantization[torchao].quant_type[intx_weight_only].scale_dtype", "observed")
     def test_format_of_narrow_weights_scales(self, load: Load) -> None:
         import torch
@@ -245,21 +249,24 @@ class TestTorchAO:
         "quantization[torchao].quant_type[int8_dynamic_activation_intx_weight].weight_granularity[per_group].group_size",
         "observed",
     )
-    @pytest.mark.field(
-        "quantization[torchao].quant_type[int8_dynamic_activation_intx_weight].weight_scale_dtype", "observed"
-    )
     def test_narrow_weights_with_8_bit_activations(self, load: Load) -> None:
         import torch
 
+        granularity = {"kind": "per_group", "group_size": 16}
         weight = self.weight(
-            load,
-            "int8_dynamic_activation_intx_weight",
-            weight_dtype="int4",
-            weight_granularity={"kind": "per_group", "group_size": 16},
-            weight_scale_dtype="bfloat16",
+            load, "int8_dynamic_activation_intx_weight", weight_dtype="int4", weight_granularity=granularity
         )
         assert weight.target_dtype == torch.int4
         assert tuple(weight.scale.shape) == (HIDDEN, HIDDEN // 16)
+
+    @pytest.mark.xfail_upstream(MOVED, on="cuda")
+    @pytest.mark.field(
+        "quantization[torchao].quant_type[int8_dynamic_activation_intx_weight].weight_scale_dtype", "observed"
+    )
+    def test_format_of_the_scales_beside_8_bit_activations(self, load: Load) -> None:
+        import torch
+
+        weight = self.weight(load, "int8_dynamic_activation_intx_weight", weight_scale_dtype="bfloat16")
         assert weight.scale.dtype == torch.bfloat16
 
     @pytest.mark.field(
@@ -412,6 +419,13 @@ class TestHQQ:
         layers |= {f"mlp.{name}_proj": {"nbits": 4, "group_size": 32} for name in ("gate", "up", "down")}
         layers["self_attn.q_proj"] = {"nbits": 8, "group_size": 16}
         assert self.layer(load, dynamic_config=layers).meta["group_size"] == 16
+
+
+def test_what_a_method_adds_to_the_model_is_not_missing_from_the_checkpoint(load: Load) -> None:
+    model = load({"quantization": {"method": "torchao", "quant_type": {"name": "int8_weight_only"}}}).model
+    weight, scale = "model.layers.0.mlp.down_proj.weight", "model.layers.0.mlp.down_proj.weight_scale_inv"
+    assert truly_missing(model, [weight, scale], RealApi()) == [weight]
+    assert truly_missing(load({}).model, [scale], RealApi()) == [scale]
 
 
 # Method: what it needs beside CUDA (a package, a compute capability), and what the quantized layer's class is called.

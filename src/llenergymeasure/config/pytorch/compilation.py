@@ -32,8 +32,7 @@ class CompileOptions(Section):
     """Trade-off between compile time and speed."""
 
     options: dict[str, Any] | None = binds(
-        clears=("mode",),
-        sample={"epilogue_fusion": True}, effect="Depends on the option; see the compiler's own list."
+        clears=("mode",), sample={"epilogue_fusion": True}, effect="Depends on the option; see the compiler's own list."
     )
     """Options of the compiler, by name."""
 

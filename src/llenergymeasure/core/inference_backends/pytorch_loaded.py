@@ -47,12 +47,22 @@ def load_whole(arguments: Mapping[str, Any], api: Api) -> tuple[Any, list[str]]:
                 f"model: {source}: the checkpoint holds tensors of another shape", _NOT_TOGETHER
             ) from error
         raise
-    if missing := [str(name) for name in info.get("missing_keys") or ()]:
+    if missing := truly_missing(model, [str(name) for name in info.get("missing_keys") or ()], api):
         raise RequestError(
             f"model: {source}: the checkpoint lacks {_some(missing)}, which would be random", _NOT_TOGETHER
         )
     unused = [str(name) for name in info.get("unexpected_keys") or ()]
     return model, [f"{source}: the checkpoint holds {_some(unused)}, which the model does not use"] if unused else []
+
+
+def truly_missing(model: Any, names: list[str], api: Api) -> list[str]:
+    """The names without what a method that quantizes while loading makes itself, such as scales."""
+    quantizer = getattr(model, "hf_quantizer", None)
+    if not names or quantizer is None or quantizer.pre_quantized:
+        return names
+    with api.resolve("torch.device")("meta"):
+        plain = type(model)(model.config).state_dict().keys()
+    return [name for name in names if name in plain]
 
 
 def _some(names: list[str]) -> str:
