@@ -116,6 +116,25 @@ def test_a_layer_on_disk(load: Load, tmp_path: Path) -> None:
     assert tokens(backend) == tokens(load({}, max_tokens=6))
 
 
+@pytest.mark.xfail_upstream("4.57.6 hands the word disk to safetensors as a device", only="4.57.6")
+def test_every_weight_on_disk(load: Load, tmp_path: Path) -> None:
+    """The model then says that it is on no device; its inputs belong where its layers compute."""
+    backend = load({"device_map": {"": "disk"}, "offload_folder": str(tmp_path / "disk")}, max_tokens=6)
+    assert places(backend.model) == {"meta"}
+    assert tokens(backend) == tokens(load({}, max_tokens=6))
+
+
+def test_a_tokenizer_that_cannot_pad_is_refused(load: Load, tiny_llama: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_llama, folder)
+    (folder / "special_tokens_map.json").unlink(missing_ok=True)
+    edit_json(folder / "tokenizer_config.json", pad_token=None, eos_token=None)
+    with pytest.raises(RequestError, match="names neither a padding token nor an end token"):
+        load({}, model=folder)
+    named = load({}, model=folder, passthrough={TOKENIZER: {"pad_token": "<pad>"}})
+    assert named.tokenizer.pad_token_id == load({}).tokenizer.pad_token_id
+
+
 @pytest.mark.field("max_memory", "observed")
 def test_what_exceeds_the_memory_goes_to_disk(load: Load, tmp_path: Path) -> None:
     section = {"device_map": "auto", "offload_folder": str(tmp_path / "disk")}

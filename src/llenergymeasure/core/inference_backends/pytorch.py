@@ -73,7 +73,7 @@ class PyTorchBackend:
         self.tokenizer = self._call(TOKENIZER)
         self.tokenizer.padding_side = "left"  # token healing pads anew, inside generate
         if getattr(self.tokenizer, "pad_token", None) is None:
-            self.tokenizer.pad_token = self.tokenizer.eos_token
+            self.tokenizer.pad_token = self._end_token()
         self.model = self._load({**call[FROM_PRETRAINED], **self._placement()})
         if self.device is not None and not self._placed():
             self.model = self.model.to(f"cuda:{self.device}")
@@ -84,6 +84,15 @@ class PyTorchBackend:
                 self.model.forward, **materialise(call[TORCH_COMPILE], self.api)
             )
         self._wait = self._synchronizer()
+
+    def _end_token(self) -> str:
+        if (token := getattr(self.tokenizer, "eos_token", None)) is not None:
+            return str(token)
+        source = self.calls[TOKENIZER]["pretrained_model_name_or_path"]
+        raise RequestError(
+            f"{source}: its tokenizer names neither a padding token nor an end token, so no batch can be padded",
+            f"name one under passthrough: {TOKENIZER}: pad_token",
+        )
 
     def _call(self, entry_point: str) -> Any:
         return self.api.resolve(entry_point)(**materialise(self.calls[entry_point], self.api))
@@ -164,7 +173,12 @@ class PyTorchBackend:
             return_tensors="pt",
             **self.calls[PAD],
         )
-        return {name: padded[name].to(self.model.device) for name in ("input_ids", "attention_mask")}
+        return {name: padded[name].to(self._input_device()) for name in ("input_ids", "attention_mask")}
+
+    def _input_device(self) -> Any:
+        """Where the first layer computes: weights that rest on disk say `meta`, their hook says the device."""
+        hook = getattr(self.model, "_hf_hook", None)
+        return self.model.device if self.model.device.type != "meta" else getattr(hook, "execution_device", "meta")
 
     def seed(self) -> None:
         """Start the random numbers anew, so that every pass over the workload is the same."""
