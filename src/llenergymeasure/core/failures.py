@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llenergymeasure.config.bindings import Target
-from llenergymeasure.config.lowering import Calls, Loaded, plain
+from llenergymeasure.config.lowering import Build, Calls, Loaded, plain
 from llenergymeasure.config.origin import one_line
 from llenergymeasure.errors import EnvironmentLacksError, LlemError, RequestError
 
@@ -183,13 +183,33 @@ def _model(error: BaseException, calls: Calls, model: str, doing: str) -> LlemEr
     return None
 
 
-def _package(error: BaseException, calls: Calls, model: str, doing: str) -> LlemError | None:  # noqa: ARG001
+def _package(error: BaseException, calls: Calls, model: str, doing: str) -> LlemError | None:
     missing = _MISSING_PACKAGE.search(str(error)) and not isinstance(error, TypeError)
     if not (isinstance(error, ImportError) or missing):
         return None
+    fields = _needing_a_package(str(error), calls)
+    named = f"{', '.join(fields)}: " if fields else ""
     return EnvironmentLacksError(
-        f"{doing} {model} needs a package that is not here: {first_line(error)}", "install what the message names"
+        f"{named}{doing} {model} needs a package that is not here: {first_line(error)}",
+        f"install what the message names{_or_change(fields)}",
     )
+
+
+def _needing_a_package(message: str, calls: Calls) -> list[str]:
+    """Fields whose value, class or name is in what the message calls the package: `HqqConfig` in "a valid HQQ"."""
+    said, words = _letters(message), set(re.findall(r"\w+", message.lower()))
+    found = []
+    for target, path in calls.origins.items():
+        value = calls[target.entry_point].get(target.name)
+        kind = value.entry_point.rpartition(".")[2].removesuffix("Config") if isinstance(value, Build) else value
+        named = isinstance(kind, str) and len(kind) > 2 and _letters(kind) in said
+        if target.name != "pretrained_model_name_or_path" and (named or target.name.removeprefix("use_") in words):
+            found.append(path)
+    return list(dict.fromkeys(found))
+
+
+def _letters(text: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", text.lower())
 
 
 def mentioned(message: str, origins: Mapping[Target, str]) -> list[str]:

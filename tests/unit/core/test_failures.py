@@ -1,11 +1,13 @@
 """What a backend raises, in words that name the field and the way out."""
 
 import pickle
+from typing import Any
 
 import pytest
 
 from llenergymeasure.config.bindings import Target
-from llenergymeasure.config.lowering import Calls, Loaded
+from llenergymeasure.config.lowering import Calls, Loaded, lower
+from llenergymeasure.config.models import ExperimentConfig
 from llenergymeasure.config.pytorch.entry_points import FROM_PRETRAINED, GENERATE, GENERATION_CONFIG, TOKENIZER
 from llenergymeasure.core.failures import explain, first_line, mentioned
 from llenergymeasure.errors import EnvironmentLacksError, FindingError, LlemError, RequestError
@@ -284,3 +286,22 @@ def test_every_error_has_its_exit_code_and_can_be_sent_home(kind: type[LlemError
     assert str(kind("the cause")) == "the cause"
     again = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
     assert (type(again), again.cause, again.remedy) == (kind, "the cause", "the remedy")
+
+
+@pytest.mark.parametrize(
+    ("pytorch", "message", "field"),
+    [
+        ({"attn_implementation": "flash_attention_2"}, "FlashAttention2 is not installed", "attn_implementation"),
+        ({"quantization": {"method": "hqq"}}, "A valid HQQ version is not available: pip install hqq", "quantization"),
+        ({"use_kernels": True}, "`kernels` is not installed", "use_kernels"),
+    ],
+    ids=["by its value", "by its class", "by its name"],
+)  # fmt: skip
+def test_the_field_that_needs_the_package_is_named(pytorch: dict[str, Any], message: str, field: str) -> None:
+    calls = lower(
+        ExperimentConfig.model_validate({"model": "m", "prompts": ["a"], "pytorch": {"dtype": "float32", **pytorch}})
+    )
+    error = explain(ImportError(message), calls, "m", "loading")
+    assert isinstance(error, EnvironmentLacksError)
+    assert error.cause == f"pytorch.{field}: loading m needs a package that is not here: {message}"
+    assert error.remedy == f"install what the message names, or change pytorch.{field}"
