@@ -63,11 +63,6 @@ def suggestion(location: Location) -> str:
     return f"`llem schema` lists the {len(here)} fields of {spell(section)}{more}"
 
 
-def field_names(location: Location) -> list[str]:
-    """The fields that may stand at a place, of every variant where several are possible."""
-    return sorted({name for found in models_at(location) for name in found.model_fields})
-
-
 def tags(location: Location) -> list[str]:
     """What a section may say to be one of several kinds."""
     sections = [model for model in models_at(location) if issubclass(model, Section)]

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from llenergymeasure.config.loading import load_config
-from llenergymeasure.config.nearest import field_names
 from llenergymeasure.config.origin import spell
 from llenergymeasure.errors import RequestError
 
@@ -340,12 +339,6 @@ def test_a_merged_mapping_is_no_duplicate(tmp_path: Path) -> None:
 )
 def test_locations_are_spelled_as_written(location: tuple[str | int, ...], text: str) -> None:
     assert spell(location) == text
-
-
-def test_names_at_a_union_are_those_of_every_variant() -> None:
-    names = field_names(("pytorch", "quantization"))
-    assert {"method", "nbits", "bnb_4bit_quant_type"} <= set(names)
-    assert "num_beams" not in names
 
 
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(

@@ -4,7 +4,7 @@ import pytest
 
 from llenergymeasure.config.bindings import walk
 from llenergymeasure.config.models import ExperimentConfig
-from llenergymeasure.config.nearest import field_names, places, suggestion
+from llenergymeasure.config.nearest import models_at, places, suggestion
 from llenergymeasure.config.renames import renames
 
 
@@ -75,7 +75,12 @@ def test_an_old_name_leads_wherever_the_new_one_is_set(row: object) -> None:
     assert bound <= setting
 
 
-def test_names_at_a_kind_of_section_are_its_own() -> None:
-    assert "nbits" in field_names(("pytorch", "quantization", "hqq"))
-    assert "bits" not in field_names(("pytorch", "quantization", "hqq"))
-    assert {"nbits", "bits"} <= set(field_names(("pytorch", "quantization")))
+def names(location: tuple[str, ...]) -> set[str]:
+    return {name for model in models_at(location) for name in model.model_fields}
+
+
+def test_names_at_a_union_are_those_of_every_variant_and_at_a_kind_its_own() -> None:
+    assert {"method", "nbits", "bits", "bnb_4bit_quant_type"} <= names(("pytorch", "quantization"))
+    assert "num_beams" not in names(("pytorch", "quantization"))
+    assert "nbits" in names(("pytorch", "quantization", "hqq"))
+    assert "bits" not in names(("pytorch", "quantization", "hqq"))
