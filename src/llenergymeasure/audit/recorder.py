@@ -218,6 +218,12 @@ def arguments_device(device_map: Any) -> _Device:
     return _Device(device_map if isinstance(device_map, str) else "cpu")
 
 
+_LLAMA = (
+    "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj", "mlp.gate_proj", "mlp.up_proj",
+    "mlp.down_proj", "embed_tokens", "lm_head",
+)  # fmt: skip
+
+
 class _Model:
     def __init__(self, recorder: Recorder, sent: Mapping[str, Any], words: int) -> None:
         self._recorder = recorder
@@ -255,6 +261,9 @@ class _Model:
 
     def buffers(self) -> Iterator[Any]:
         yield from ()
+
+    def named_modules(self) -> Iterator[tuple[str, Any]]:
+        yield from ((f"model.layers.0.{name}", None) for name in _LLAMA)
 
     def modules(self) -> Iterator[Any]:
         if self.is_quantized:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -37,6 +38,8 @@ def run(
     os.environ.setdefault("TQDM_DISABLE", "1")  # the backend's bars; the tool shows progress of its own
     from llenergymeasure.core.experiment import run_experiment
 
+    # A scheduler that ends the job asks with SIGTERM first; what was finished is then kept as after Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with showing_progress(quiet=quiet or output_format is Format.JSON) as on_progress:
             result = run_experiment(loaded, on_progress)

@@ -242,7 +242,7 @@ class ExperimentConfig(Model):
         examples=[42],
         effect="None per token: it decides which tokens are sampled, and so where answers end.",
     )
-    """Seed of everything random in the run, set anew before every pass."""
+    """Seed of everything random in the run, set anew before every pass; each further replica uses the next number."""
 
     pytorch: PyTorchConfig | None = Field(default=None, examples=[{"dtype": "bfloat16", "batch_size": 8}])
     """Run on transformers and PyTorch, with these parameters; exactly one backend's section must be there."""
@@ -292,6 +292,8 @@ class ExperimentConfig(Model):
             if len(field.keys) == 1 and getattr(self.section, field.name) is not None
             if any(target.entry_point == TOKENIZE for target in field.targets(self.backend))
         ]
+        if getattr(self.section, "token_healing", None):
+            raise ValueError(f"{self.backend}.token_healing needs text: synthetic prompts are token ids")
         for path in [*fields, *(f"passthrough.{TOKENIZE}.{name}" for name in self.passthrough.get(TOKENIZE, ()))]:
             raise ValueError(f"{path} would be ignored: synthetic prompts are token ids without text")
         return self

@@ -20,6 +20,7 @@ from llenergymeasure.core.energy.window import Meters, open_meters
 from llenergymeasure.core.gathering import Measured, by_pass, check_all_came_home, gather
 from llenergymeasure.core.replicas import LocalReplica, ProcessReplicas, Replicas
 from llenergymeasure.core.session import Opened, Share, version_calls
+from llenergymeasure.errors import RequestError
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ def run_experiment(config: ExperimentConfig, on_progress: OnProgress = lambda _:
     replicas = _start(config)
     try:
         opened = replicas.open()
+        _refuse_idle(opened)
         gpus = sorted({device for replica in opened for device in replica.devices})
         with _meters(config, gpus) as meters:
             measured = _measure(config, replicas, opened, meters, on_progress)
@@ -76,6 +78,16 @@ def run_experiment(config: ExperimentConfig, on_progress: OnProgress = lambda _:
         replicas.close()
     on_progress(Progress("done"))
     return gather(config, opened, measured, started_at, found, RealApi())
+
+
+def _refuse_idle(opened: Sequence[Opened]) -> None:
+    requests = [replica.requests for replica in opened]
+    if not all(requests):
+        raise RequestError(
+            f"pytorch.num_processes: {len(requests)} replicas share {sum(requests)} prompts, so {requests.count(0)} "
+            "would draw power for nothing",
+            f"give at least {len(requests)} prompts, or lower pytorch.num_processes",
+        )
 
 
 def plan(config: ExperimentConfig, api: Api) -> list[Share]:
@@ -136,8 +148,8 @@ def _measure(
     tracker = _Tracker(config, requests, on_progress)
     runs, complete = 0, False  # outputs are fetched after the window: moving them is no part of the work
     window = meters.window()
-    try:
-        with window:
+    with window:
+        try:
             tracker.start()
             while not complete:
                 tracker.next_pass()
@@ -146,12 +158,12 @@ def _measure(
                 runs += 1
                 long_enough = time.perf_counter() - window.start_s >= config.measurement.min_duration_s
                 complete = runs >= config.measurement.repeats and long_enough
-    except KeyboardInterrupt:
-        # Whoever is impatient and presses it again must not lose what was finished.
-        with _deaf_to_interrupts():
-            replicas.stop()
-            outputs = replicas.take()
-    else:
+        except KeyboardInterrupt:
+            # Whoever is impatient and presses it again must not lose what was finished. The batches that replicas are
+            # in the middle of end inside the window, which counts their energy.
+            with _deaf_to_interrupts():
+                replicas.stop()
+    with _deaf_to_interrupts():
         outputs = replicas.take()
     passes = by_pass(outputs)
     check_all_came_home(passes, requests, runs, complete=complete)

@@ -16,6 +16,7 @@ from llenergymeasure.core.requests import from_step_times, rate, summarise
 from llenergymeasure.core.session import Opened, version_calls
 from llenergymeasure.errors import FindingError
 
+UNSTEADY = 1.25  # passes do the same work; beyond this ratio their mean says little
 SHORT_WINDOW_S = 0.5  # below it, one hiccup of the machine decides the figures
 NOT_CUT = (
     "the run was interrupted: the meters were read in the middle of a batch, and energy cannot be cut at the end of "
@@ -99,8 +100,7 @@ def gather(
     api: Api,
 ) -> results.Result:
     """The result; `found` are the warnings of the checks that needed a run."""
-    requests = sum(replica.requests for replica in opened)
-    whole = finished(measured.passes, requests)
+    whole = _whole_passes(opened, measured)
     summary, energy = _figures(opened, measured)
     effective = opened[0].effective
     return results.Result(
@@ -121,7 +121,7 @@ def gather(
         load_s=max(replica.load_s for replica in opened),
         warmup_s=measured.warmup_s,
         repeats=len(whole),
-        passes=[_pass(number, outputs) for number, outputs in enumerate(whole)],
+        passes=whole,
         environment=describe_environment(config.backend, [replica.process for replica in opened]),
         requests=_records(measured),
     )
@@ -164,12 +164,23 @@ def _warnings(
             "interrupted: the figures are those of the batches that were finished, up to the end of the last one; "
             "energy cannot be cut there, so none is given per token",
         )
+    rates = [rate(found.output_tokens, found.window_s) or 0.0 for found in _whole_passes(opened, measured)]
+    if len(rates) > 1 and min(rates) * UNSTEADY < max(rates):
+        warnings.append(
+            f"the passes differ: {min(rates):.4g} to {max(rates):.4g} tokens/s; something else used the machine, "
+            "or the warm-up was too short"
+        )
     if summary.window_s < SHORT_WINDOW_S:
         warnings.append(
             f"the window lasted {summary.window_s:.3f} s: figures of so short a run are mostly chance; "
             "set measurement.min_duration_s"
         )
     return warnings
+
+
+def _whole_passes(opened: Sequence[Opened], measured: Measured) -> list[results.PassResult]:
+    whole = finished(measured.passes, sum(replica.requests for replica in opened))
+    return [_pass(number, outputs) for number, outputs in enumerate(whole)]
 
 
 def _pass(number: int, outputs: Sequence[BatchOutput]) -> results.PassResult:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from llenergymeasure.config.bindings import BoundField, Section, Target, walk
 from llenergymeasure.config.lowering import Calls
 from llenergymeasure.config.models import ExperimentConfig
+from llenergymeasure.config.pytorch.entry_points import FROM_PRETRAINED, GENERATE_BATCH
 from llenergymeasure.errors import RequestError
 from llenergymeasure.surface import snapshots
 from llenergymeasure.surface.model import Surface
@@ -16,6 +17,7 @@ def check_modes(config: ExperimentConfig, calls: Calls, surface: Surface) -> Non
     Raises:
         RequestError: the field as the user wrote it, and the mode in which it has no effect.
     """
+    _check_paged(calls)
     modes = list(_modes(config.backend))
     for field, section in modes:
         if section.enables not in calls:
@@ -32,6 +34,18 @@ def check_modes(config: ExperimentConfig, calls: Calls, surface: Surface) -> Non
             if not _acts(target, section, surface):
                 why = f": {_short(section)} of {surface.package} {surface.version} does not act on {target.name}"
                 raise _without_effect(path, field.path, why, _elsewhere(target, section, surface))
+
+
+def _check_paged(calls: Calls) -> None:
+    """Kernels that read the cache in pages need the manager that writes it so; alone, some versions give garbage."""
+    target = Target(FROM_PRETRAINED, "attn_implementation")
+    sent = calls[FROM_PRETRAINED].get("attn_implementation")
+    if isinstance(sent, str) and "paged" in sent and GENERATE_BATCH not in calls:
+        path = calls.origins[target]
+        raise RequestError(
+            f"{path}: {sent} reads a paged cache, which only pytorch.continuous_batching writes",
+            f"set pytorch.continuous_batching, or {path} to {sent.replace('paged|', '').removesuffix('_paged')}",
+        )
 
 
 def _without_effect(path: str, mode: str, why: str, more: str = "") -> RequestError:

@@ -96,6 +96,7 @@ class Session:
         """Run batches of the real workload, the largest first, so that memory and kernels are at their final size."""
         for batch in self._warmup_batches():
             self.backend.count(self.backend.generate(batch))  # what cannot be counted fails here, not after the window
+            self.backend.verify_ran()  # nor what should have been compiled by now
         self._compilations = self.backend.compilations()
 
     def _warmup_batches(self) -> list[Batch]:
@@ -113,7 +114,7 @@ class Session:
         Returns:
             Whether the pass went to its end.
         """
-        self.backend.seed()
+        self.backend.seed(self.share.replica)
         for batch in self.batches:
             if should_stop():
                 return False

@@ -160,7 +160,6 @@ def test_every_parameter_that_acts_is_shown_here() -> None:
         ("no_repeat_ngram_size", 1),
         ("bad_words_ids", None),
         ("sequence_bias", None),
-        ("forced_bos_token_id", 9),
         ("forced_eos_token_id", 9),
         ("begin_suppress_tokens", None),
         ("exponential_decay_length_penalty", (1, 1000.0)),

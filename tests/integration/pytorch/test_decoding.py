@@ -142,6 +142,24 @@ def test_prompt_is_processed_in_chunks(load: Load, size: int | None, widest: int
     assert sum(seen.widths) == 11 + 1  # every token of the prompt once, and the first generated one
 
 
+def test_a_stop_string_that_begins_in_the_prompt_ends_there(load: Load) -> None:
+    backend = load({}, max_tokens=8)
+    (first, *_) = tokens(backend, TEXT)[0]
+    stop = TEXT[-2:] + backend.tokenizer.decode([first])
+    for pad in (backend.model.generation_config.eos_token_id, 9):
+        stopping = load({"stop_strings": [stop], "pad_token_id": pad, "batch_size": 2}, max_tokens=8)
+        (output,) = run(stopping, [TEXT, "Die"])
+        assert output.sequences[0][0] == (first,)
+        assert output.finished[0] == "stop"
+
+
+@pytest.mark.parametrize("section", [{"max_time": 100.0}, {"stop_strings": ["zzz"]}], ids=["time", "stop string"])
+def test_a_padding_token_that_the_model_generates_counts(load: Load, section: dict[str, Any]) -> None:
+    backend = load({"sequence_bias": [([2], 1e4)], **section}, max_tokens=5)
+    (output,) = run(backend)
+    assert (output.sequences[0][0], output.finished) == ((2,) * 5, ("length",))
+
+
 @pytest.mark.field("token_healing", "observed")
 def test_last_prompt_token_is_healed(load: Load) -> None:
     counts = {}

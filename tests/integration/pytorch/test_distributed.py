@@ -101,7 +101,6 @@ def answer_of_one_process(model: Path) -> Any:
 
 
 @pytest.mark.field("tp_plan", "observed")
-@pytest.mark.field("tp_size", "observed")
 def test_tensors_are_split_by_a_plan(ranks: Ranks, tiny_llama: Path) -> None:
     for rank in of(ranks, "tp_plan"):
         assert (rank["held"][QUERY], rank["held"][GATE]) == ((32, 64), (64, 64))  # half of the rows each
@@ -110,7 +109,6 @@ def test_tensors_are_split_by_a_plan(ranks: Ranks, tiny_llama: Path) -> None:
 
 
 @pytest.mark.field("distributed", "observed")
-@pytest.mark.field("distributed.tp_size", "observed")
 def test_tensors_are_split(ranks: Ranks, tiny_llama: Path) -> None:
     for rank in of(ranks, "tensors"):
         assert (rank["held"][QUERY], rank["held"][GATE]) == ((32, 64), (64, 64))
@@ -166,6 +164,8 @@ def test_how_tokens_reach_the_experts(ranks: Ranks, mixtral: Path, name: str) ->
         assert rank["sequences"] == answer_of_one_process(mixtral)
 
 
+@pytest.mark.field("tp_size", "observed")
+@pytest.mark.field("distributed.tp_size", "observed")
 def test_the_tool_plans_a_process_per_part(tiny_llama: Path) -> None:
     skip_with_one_gpu()
     for section in (DENSE["tp_plan"], DENSE["tensors"], DENSE["stages"], EXPERT["own experts"]):

@@ -147,6 +147,34 @@ def test_what_exceeds_the_memory_goes_to_disk(load: Load, tmp_path: Path) -> Non
 def test_an_offload_folder_that_stays_empty_is_told(load: Load, tmp_path: Path) -> None:
     backend = load({"device_map": "auto", "offload_folder": str(tmp_path / "disk")})
     assert backend.warnings == ["pytorch.offload_folder: nothing was placed on disk"]
+    assert load({"device_map": "cpu", "offload_buffers": True}).warnings == [
+        "pytorch.offload_buffers: nothing was offloaded"
+    ]
+
+
+@pytest.mark.filterwarnings("ignore:Passing `tp_plan` directly:FutureWarning")
+def test_a_plan_for_several_devices_on_one_process_is_told(load: Load) -> None:
+    require_parameter((FROM_PRETRAINED, "tp_plan"))
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("needs a machine without a GPU: the plan takes every GPU that is there")
+    try:
+        backend = load({"tp_plan": "auto"})
+    except OSError as error:
+        pytest.skip(f"needs transformers 5: 4.57 refuses the plan in a single process ({error})")
+    assert [warning for warning in backend.warnings if warning.startswith("pytorch.tp_plan: one process")]
+
+
+def test_more_prompts_per_batch_than_there_are_is_told(load: Load) -> None:
+    backend = load({"batch_size": 64})
+    run(backend, ["one", "two"])
+    assert backend.warnings == ["pytorch.batch_size: 64 was asked for, a replica has 2 prompts"]
+
+
+def test_a_prompt_longer_than_the_padding_is_refused(load: Load) -> None:
+    with pytest.raises(RequestError, match=r"pytorch\.padding_length: prompt 1 has \d+ tokens, more than 4"):
+        run(load({"padding": "max_length", "padding_length": 4}), [TEXT])
 
 
 @pytest.mark.parametrize(
@@ -156,6 +184,13 @@ def test_an_offload_folder_that_stays_empty_is_told(load: Load, tmp_path: Path) 
         ({"adapter_kwargs": {"revision": "side"}}, "names no adapter"),
         ({"assistant_early_exit": 2}, "the model has 2 layers"),
         ({"experts_implementation": "eager"}, "LlamaForCausalLM has no experts"),
+        ({"output_attentions": True, "return_dict_in_generate": True}, "sdpa attention returns no weights"),
+        ({"eos_token_id": 99999}, "the model's 320 tokens have no 99999"),
+        ({"suppress_tokens": [4, 320]}, "the model's 320 tokens have no 320"),
+        (
+            {"quantization": {"method": "bitsandbytes_8bit", "llm_int8_skip_modules": ["lm_heads"]}},
+            "the model has no module lm_heads",
+        ),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )

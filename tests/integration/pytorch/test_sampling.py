@@ -7,7 +7,7 @@ import pytest
 
 from llenergymeasure.core.inference_backends.pytorch import PyTorchBackend
 
-from .fixtures_running import MIXED, TEXT, require_parameter, returned, run, run_ids, tokens, watched
+from .fixtures_running import MIXED, TEXT, require_parameter, returned, run, tokens, watched
 
 Load = Callable[..., Any]
 GENERATION = "transformers.GenerationConfig"
@@ -126,13 +126,6 @@ def test_sequence_is_favoured(load: Load, greedy: list[tuple[int, ...]], bias: f
     token = greedy[0][0]
     (answer,) = tokens(load({"sequence_bias": [([token], bias)]}), MIXED[0])
     assert (answer.count(token) == 4) if bias > 0 else (token not in answer)
-
-
-@pytest.mark.field("forced_bos_token_id", "observed")
-def test_first_token_is_forced(load: Load) -> None:
-    """transformers forces it after a prompt of one token."""
-    (output,) = run_ids(load({"forced_bos_token_id": 77}), (5,))
-    assert output.sequences[0][0][0] == 77
 
 
 @pytest.mark.field("forced_eos_token_id", "observed")

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from llenergymeasure.audit.tiny import make_tiny_llama
+from llenergymeasure.errors import RequestError
 
 from .fixtures_running import TEXT, calls_of, require_parameter, run_ids, tokens, watched
 
@@ -150,3 +151,21 @@ def test_an_assistant_with_another_vocabulary_drafts(
 def test_an_assistant_that_is_missing_is_named(load: Load, tmp_path: Path) -> None:
     with pytest.raises((OSError, ValueError), match="nowhere"):
         load({"assistant_model": str(tmp_path / "nowhere")})
+
+
+def test_every_pass_begins_with_the_same_number_of_drafts(load: Load, same_weights: str) -> None:
+    """The schedule adapts from call to call; warm-up and repeats must not change the work that is measured."""
+    backend = load({"assistant_model": same_weights, "num_assistant_tokens_schedule": "heuristic"}, max_tokens=12)
+    shapes = []
+    for _ in range(3):
+        backend.seed(0)
+        with watched(backend.model) as seen:
+            tokens(backend, TEXT)
+        shapes.append(seen.shapes)
+    assert shapes[0] == shapes[1] == shapes[2]
+
+
+@pytest.mark.parametrize("name", ["assistant_lookbehind", "target_lookbehind"])
+def test_looking_back_over_two_vocabularies_needs_two(load: Load, same_weights: str, name: str) -> None:
+    with pytest.raises(RequestError, match=f"pytorch.{name}: would be ignored: the assistant's vocabulary"):
+        load({"assistant_model": same_weights, name: 4})

@@ -126,3 +126,19 @@ def test_how_texts_become_tokens_is_ignored_where_there_is_no_text(more: dict[st
     ExperimentConfig.model_validate({"model": "m", "prompts": ["a"], **more})
     with pytest.raises(ValidationError, match=f"{re.escape(path)} would be ignored"):
         ExperimentConfig.model_validate({"model": "m", "prompts": made, **more})
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({"assistant_model": "a", "num_beams": 2}, "contradicts num_beams above 1"),
+        ({"assistant_early_exit": 1, "num_beams": 2}, "contradicts num_beams above 1"),
+        ({"assistant_model": "a", "assistant_early_exit": 1}, "contradicts assistant_model"),
+        ({"prompt_lookup_num_tokens": 3, "cache_implementation": "static"}, "contradicts cache_implementation"),
+        ({"assistant_model": "a", "prefill_chunk_size": 2}, "contradicts prefill_chunk_size"),
+        ({"min_length": 5, "batch_size": 2}, "contradicts batch_size above 1"),
+        ({"autocast": "bfloat16", "dtype": "float64"}, "contradicts dtype"),
+    ],
+)
+def test_what_decoding_would_leave_out_is_refused(fields: dict[str, Any], why: str) -> None:
+    assert why in refused(pytorch=fields)

@@ -65,7 +65,6 @@ def refused(version: str, pytorch: dict[str, Any], **fields: Any) -> RequestErro
         ("bad_words_ids", [[3]]),
         ("guidance_scale", 1.5),
         ("sequence_bias", [([9], -2.0)]),
-        ("forced_bos_token_id", 3),
         ("forced_eos_token_id", 3),
         ("begin_suppress_tokens", [3]),
         ("exponential_decay_length_penalty", (4, 1.5)),

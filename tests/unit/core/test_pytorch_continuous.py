@@ -278,7 +278,8 @@ class TestReadBack:
             with pytest.raises(RequestError, match="asks for Penalty, which needs the whole sequence"):
                 loaded.effective(Batch(PROMPTS))
         else:
-            (warning,) = loaded.effective(Batch(PROMPTS)).warnings
+            warning, rebuilt = loaded.effective(Batch(PROMPTS)).warnings
+            assert "every pass builds its cache anew" in rebuilt
             assert warning == f"{MODE}: Penalty, which the model's own generation config asks for, is left out"
 
 

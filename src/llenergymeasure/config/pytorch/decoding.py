@@ -19,8 +19,10 @@ class Decoding(Section):
     )
     """Tokens that must be generated before an end token counts."""
 
-    min_length: int | None = binds(ge=0, effect="As min_new_tokens, counted with the prompt.")
-    """Tokens of prompt and output together before an end token counts."""
+    min_length: int | None = binds(
+        ge=0, excludes=above("batch_size", 1), effect="As min_new_tokens, counted with the prompt."
+    )
+    """Tokens of prompt and output together before an end token counts; the padding of a batch would count, too."""
 
     max_time: float | None = binds(
         gt=0, sample=30.5, effect="Cuts long generations short, so the work per request varies."
@@ -41,9 +43,6 @@ class Decoding(Section):
         ge=0, sample=5, effect="None: rows that have ended are computed until their batch ends, whatever fills them."
     )
     """Token that fills the rows of a batch which have ended."""
-
-    bos_token_id: int | None = binds(ge=0, sample=6, effect="None: prompts are never empty.")
-    """Token that starts a sequence when the prompt is empty."""
 
     num_beams: int | None = binds(
         ge=1,
@@ -78,7 +77,7 @@ class Decoding(Section):
     """Sequences returned per prompt."""
 
     token_healing: bool | None = binds(effect="One short extra search per prompt.")
-    """Whether the last prompt token is replaced by its likeliest extension."""
+    """Whether the last prompt token is replaced by its likeliest extension; input tokens are counted as given."""
 
     prefill_chunk_size: int | None = binds(ge=1, effect="Bounds the memory of the prompt's pass; more, smaller passes.")
     """Prompt tokens processed per forward pass."""
@@ -234,9 +233,6 @@ class Sampling(Section):
 
     remove_invalid_values: bool | None = binds(effect="One more pass over the scores per step.")
     """Whether nan and inf scores are replaced."""
-
-    forced_bos_token_id: int | None = binds(ge=0, sample=6, effect="None beyond a comparison per step.")
-    """Token that is forced as the first generated one."""
 
     forced_eos_token_id: int | list[int] | None = binds(sample=7, effect="None beyond a comparison per step.")
     """Token that is forced when the length limit is reached."""

@@ -46,6 +46,7 @@ class Runtime(Section):
         f"{AUTOCAST}:dtype",
         convert="torch_dtype",
         sample="bfloat16",
+        excludes=equals("dtype", "float64"),  # which no operation is cast from
         effect="Casts per operation: for float32 weights it saves compute but not their memory traffic.",
     )
     """Number format that operations are cast to while the weights keep theirs."""

@@ -2,11 +2,17 @@
 
 from typing import Annotated, Literal
 
-from llenergymeasure.config.bindings import Local, Section, above, binds, is_set
+from llenergymeasure.config.bindings import Local, Section, above, among, binds, is_set
 from llenergymeasure.config.pytorch.entry_points import GENERATE, GENERATION_CONFIG
 
 ASSISTED = is_set("assistant_model")
 LOOKUP = is_set("prompt_lookup_num_tokens")
+# Beam search never drafts, a static cache cannot take rejected drafts back, and the prompt is read whole.
+NO_DRAFTS = (
+    above("num_beams", 1),
+    among("cache_implementation", "static", "offloaded_static"),
+    is_set("prefill_chunk_size"),
+)
 
 
 class Drafting(Section):
@@ -66,7 +72,7 @@ class Speculation(Drafting):
     prompt_lookup_num_tokens: int | None = binds(
         ge=1,
         sample=3,
-        excludes=(is_set("assistant_model"), above("num_beams", 1)),
+        excludes=(is_set("assistant_model"), is_set("assistant_early_exit"), *NO_DRAFTS),
         effect="Saves steps where the output repeats the prompt; wasted work where it does not.",
     )
     """Draft tokens copied from a matching place in the prompt."""
@@ -84,12 +90,16 @@ class Speculation(Drafting):
         f"{GENERATE}:assistant_model",
         convert="assistant",
         sample="assistant",
+        excludes=NO_DRAFTS,
         effect="Saves latency at small batches when drafts are accepted; costs energy at large ones.",
     )
     """Model folder or repository of the draft model."""
 
     assistant_early_exit: int | None = binds(
-        ge=1, sample=1, effect="Drafts with the model's own first layers: no second model in memory."
+        ge=1,
+        sample=1,
+        excludes=(is_set("assistant_model"), *NO_DRAFTS),
+        effect="Drafts with the model's own first layers: no second model in memory.",
     )
     """Layer after which the model drafts for itself."""
 

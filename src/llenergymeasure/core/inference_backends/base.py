@@ -70,8 +70,8 @@ class Backend(Protocol):
     def effective(self, batch: Batch) -> Effective:
         """Read back what runs, compared with what was sent; called outside the window, after a first call."""
 
-    def seed(self) -> None:
-        """Start the random numbers anew, so that every pass over the workload is the same."""
+    def seed(self, replica: int = 0) -> None:
+        """Start everything random anew, so that every pass is the same, and each replica draws other numbers."""
 
     def verify_ran(self) -> None:
         """Checks that need a finished call, such as that compilation really happened."""

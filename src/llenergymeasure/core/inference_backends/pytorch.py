@@ -1,11 +1,13 @@
 """transformers on PyTorch: loads and generates with what lowering sends, through `Api` alone."""
 
 import contextlib
+import copy
 import gc
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from llenergymeasure.config.bindings import Target
 from llenergymeasure.config.lowering import Calls, Loaded
 from llenergymeasure.config.pytorch.entry_points import (
     AUTOCAST,
@@ -62,6 +64,7 @@ class PyTorchBackend:
         self.generation: dict[str, Any] = {}
         self.warnings: list[str] = []
         self._wait: Callable[[], None] | None = None  # for the devices that the model is on
+        self._drafts: list[tuple[Any, Any]] = []  # the draft model, and its generation config before the first call
 
     def load(self) -> None:
         call = self.calls
@@ -123,9 +126,18 @@ class PyTorchBackend:
             source = self.calls[GENERATE]["assistant_model"].source
             arguments["tokenizer"] = self.tokenizer
             arguments["assistant_tokenizer"] = self.api.resolve(TOKENIZER)(pretrained_model_name_or_path=source)
+        for name in ("assistant_lookbehind", "target_lookbehind"):
+            if name in arguments and "assistant_tokenizer" not in arguments:
+                path = self.calls.origins[Target(GENERATION_CONFIG, name)]
+                raise RequestError(
+                    f"{path}: would be ignored: the assistant's vocabulary is the model's own", f"remove {path}"
+                )
         drafting = {name: value for name, value in arguments.items() if name in Drafting.model_fields}
+        draft = arguments.get("assistant_model", self.model)
         if drafting:
-            arguments.get("assistant_model", self.model).generation_config.update(**drafting)
+            draft.generation_config.update(**drafting)
+        if draft is not self.model or "assistant_early_exit" in arguments:
+            self._drafts = [(draft, copy.deepcopy(draft.generation_config))]
         return arguments
 
     def _vocabularies_differ(self, assistant: Any) -> bool:
@@ -163,8 +175,22 @@ class PyTorchBackend:
     def prepare(self, prompts: Sequence[Prompt]) -> list[Batch]:
         if GENERATE_BATCH in self.calls:
             return [Batch(tuple(prompts))] if prompts else []
+        self._check_lengths(prompts)
         cut = self.api.resolve(MAKE_BATCHES)(prompts, **self.calls[MAKE_BATCHES])
         return [Batch(batch.prompts, self._pad(batch.prompts)) for batch in cut]
+
+    def _check_lengths(self, prompts: Sequence[Prompt]) -> None:
+        """What acts only on prompts of some length, or in batches of some size."""
+        length = self.calls[PAD].get("max_length")
+        for prompt in prompts:
+            if length is not None and (count := len(prompt.ids)) > length:
+                raise RequestError(
+                    f"pytorch.padding_length: prompt {prompt.index + 1} has {count} tokens, more than {length}",
+                    "raise it, or set input.max_tokens",
+                )
+        size = self.calls[MAKE_BATCHES].get("batch_size", 1)
+        if size > len(prompts):
+            self.warnings.append(f"pytorch.batch_size: {size} was asked for, a replica has {len(prompts)} prompts")
 
     def _pad(self, prompts: Sequence[Prompt]) -> dict[str, Any]:
         padded = self.tokenizer.pad(
@@ -180,9 +206,11 @@ class PyTorchBackend:
         hook = getattr(self.model, "_hf_hook", None)
         return self.model.device if self.model.device.type != "meta" else getattr(hook, "execution_device", "meta")
 
-    def seed(self) -> None:
-        """Start the random numbers anew, so that every pass over the workload is the same."""
-        self._call(SET_SEED)
+    def seed(self, replica: int = 0) -> None:
+        sent = self.calls[SET_SEED]
+        self.api.resolve(SET_SEED)(**{**sent, "seed": (sent["seed"] + replica) % 2**32})
+        for model, before in self._drafts:  # the number of draft tokens adapts from call to call
+            model.generation_config = copy.deepcopy(before)
 
     def generate(self, batch: Batch) -> Answer:
         if GENERATE_BATCH in self.calls:

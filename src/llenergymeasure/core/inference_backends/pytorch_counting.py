@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from llenergymeasure.core.batching import Answer, BatchOutput
+from llenergymeasure.core.batching import Answer, BatchOutput, Prompt
 from llenergymeasure.core.inference_backends.pytorch_readback import end_tokens
 from llenergymeasure.core.requests import count_generated
 
@@ -30,7 +30,7 @@ def output(
     per_prompt = len(rows) // len(answer.prompts)
     # Accepted drafts may exceed the limit in older versions; what is returned means the same everywhere.
     limit, timed = backend.generation.get("max_new_tokens"), "max_time" in backend.generation
-    cut = [_cut(backend, row[:limit]) for row in rows]
+    cut = [_cut(backend, answer.prompts[index // per_prompt], row[:limit]) for index, row in enumerate(rows)]
     groups = [cut[index * per_prompt : (index + 1) * per_prompt] for index in range(len(answer.prompts))]
     longest = (max(group, key=lambda item: len(item[0])) for group in groups)
     return BatchOutput(
@@ -43,22 +43,23 @@ def output(
     )
 
 
-def _cut(backend: "PyTorchBackend", row: Sequence[int]) -> tuple[tuple[int, ...], str]:
+def _cut(backend: "PyTorchBackend", prompt: Prompt, row: Sequence[int]) -> tuple[tuple[int, ...], str]:
     """The tokens that a row really generated, and `stop` where an end token or a stop string ended it."""
     ends, pad = end_tokens(backend.model, backend.generation)
-    stops = backend.generation.get("stop_strings")
-    # Without stop strings or a time limit only an end token ends a row: a padding token before that was generated.
-    length = count_generated(row, ends, pad if stops is not None or "max_time" in backend.generation else None)
-    if stops is not None:
-        # Where a stop string ended the row, an end token behind it is padding.
-        padded = length > 0 and row[length - 1] == pad and pad in ends
-        if _has(backend, row[: length - padded], stops):
-            return tuple(row[: length - padded]), "stop"
-    if length and row[length - 1] in ends:
-        return tuple(row[:length]), "stop"
-    return tuple(row[:length]), ""
+    length = count_generated(row, ends)
+    # A row that a stop string ended is filled with padding, which may be an end token, too.
+    bare = length
+    while bare and row[bare - 1] == pad:
+        bare -= 1
+    if _stopped(backend, prompt, row[:bare]):
+        return tuple(row[:bare]), "stop"
+    return tuple(row[:length]), "stop" if length and row[length - 1] in ends else ""
 
 
-def _has(backend: "PyTorchBackend", row: Sequence[int], stops: str | Sequence[str]) -> bool:
-    text = backend.tokenizer.decode(row)
-    return any(stop in text for stop in ([stops] if isinstance(stops, str) else stops))
+def _stopped(backend: "PyTorchBackend", prompt: Prompt, row: Sequence[int]) -> bool:
+    """Whether a stop string stands in what was generated, or begins in the prompt and ends there."""
+    given = backend.generation.get("stop_strings") or ()
+    stops = [given] if isinstance(given, str) else given
+    tail = list(prompt.ids[-max(map(len, stops), default=0) :])
+    before, whole = (backend.tokenizer.decode(ids) for ids in (tail, [*tail, *row])) if stops else ("", "")
+    return any(whole.count(stop) > before.count(stop) for stop in stops)

@@ -1,6 +1,7 @@
 """Refuses a load that is not the one asked for: weights that are random, values that nothing uses, other kernels."""
 
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -91,9 +92,21 @@ def verify_loaded(model: Any, calls: Calls, api: Api) -> list[str]:
             if name in calls[entry_point] and (why := why_not(model, calls[entry_point][name])):
                 path = calls.origins[Target(entry_point, name)]
                 raise RequestError(f"{path}: would be ignored: {why}", f"remove {path}, or choose another model")
+    return _notices(model, calls)
+
+
+def _notices(model: Any, calls: Calls) -> list[str]:
+    """What was sent and came to nothing here, without being wrong."""
+    sent = calls[FROM_PRETRAINED]
     places = {str(place) for place in (getattr(model, "hf_device_map", None) or {}).values()}
-    folder = calls.origins.get(Target(FROM_PRETRAINED, "offload_folder"))
-    return [f"{folder}: nothing was placed on disk"] if folder and "disk" not in places else []
+    told = []
+    if "offload_folder" in sent and "disk" not in places:
+        told.append(("offload_folder", "nothing was placed on disk"))
+    if "offload_buffers" in sent and not ((places & {"cpu", "disk"} and len(places) > 1) or places == {"disk"}):
+        told.append(("offload_buffers", "nothing was offloaded"))
+    if "tp_plan" in sent and getattr(model, "_tp_size", None) in (None, 1):
+        told.append(("tp_plan", "one process runs the whole model: set tp_size, or use several GPUs"))
+    return [f"{calls.origins[Target(FROM_PRETRAINED, name)]}: {what}" for name, what in told]
 
 
 def _check_dtype(model: Any, sent: Any, api: Api) -> str | None:
@@ -177,6 +190,31 @@ def _no_adapter(model: Any, sent: Any) -> str:  # noqa: ARG001
     return "" if getattr(model, "_hf_peft_config_loaded", False) else "the model's folder names no adapter"
 
 
+def _no_such_modules(model: Any, sent: Build) -> str:
+    """Modules that are to stay as they are must be there; a misspelt one would be quantized."""
+    wanted = [
+        item
+        for key, value in sent.arguments.items()
+        if key in ("modules_to_not_convert", "llm_int8_skip_modules", "skip_modules")
+        for item in value or ()
+    ]
+    names = [name for name, _ in model.named_modules()] if wanted else []
+    missing = [item for item in wanted if not any(item in name or re.search(item, name) for name in names)]
+    return f"the model has no module {', '.join(missing)}" if missing else ""
+
+
+def _not_in_vocabulary(model: Any, sent: Any) -> str:
+    size = getattr(model.config.get_text_config(), "vocab_size", None)
+    given = sent if isinstance(sent, list | tuple) else [sent]
+    outside = [token for token in given if isinstance(size, int) and not 0 <= token < size]
+    return f"the model's {size} tokens have no {', '.join(map(str, outside))}" if outside else ""
+
+
+def _no_attention_weights(model: Any, sent: Any) -> str:  # noqa: ARG001
+    actual = model.config._attn_implementation  # noqa: SLF001
+    return "" if actual == "eager" else f"{actual} attention returns no weights, eager does"
+
+
 def _no_such_layer(model: Any, sent: int) -> str:
     layers = getattr(model.config.get_text_config(), "num_hidden_layers", None)
     return f"the model has {layers} layers" if isinstance(layers, int) and sent >= layers else ""
@@ -195,6 +233,14 @@ _USES: Mapping[str, Mapping[str, Callable[[Any, Any], str]]] = {
         "code_revision": _no_own_code,
         "experts_implementation": _no_experts,
         "adapter_kwargs": _no_adapter,
+        "quantization_config": _no_such_modules,
     },
-    GENERATION_CONFIG: {"assistant_early_exit": _no_such_layer},
+    GENERATION_CONFIG: {
+        "assistant_early_exit": _no_such_layer,
+        "output_attentions": _no_attention_weights,
+        **dict.fromkeys(
+            ("eos_token_id", "pad_token_id", "forced_eos_token_id", "suppress_tokens", "begin_suppress_tokens"),
+            _not_in_vocabulary,
+        ),
+    },
 }

@@ -170,9 +170,11 @@ def compilations(calls: Calls, api: Api) -> int | None:
 
 
 def compiled_by(calls: Calls) -> str | None:
-    """The field that asks for compilation, of the forward pass or of the steps of continuous batching."""
+    """The field that asks for compilation: of the forward pass, of decoding, or of continuous batching's steps."""
     if TORCH_COMPILE in calls:
         return "pytorch.torch_compile"
+    if "compile_config" in calls[GENERATION_CONFIG] and not calls[GENERATION_CONFIG].get("disable_compile"):
+        return calls.origins[Target(GENERATION_CONFIG, "compile_config")]
     sent = calls[GENERATE_BATCH].get("continuous_batching_config")
     options = sent.arguments if isinstance(sent, Build) else {}
     asking = (name for name in options if name.endswith("_compile_config") or name == "default_compile_level")
