@@ -47,6 +47,12 @@ def assistant(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def foreign_assistant(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One whose vocabulary is another than the model's, for the options that translate between the two."""
+    return make_tiny_llama(tmp_path_factory.mktemp("foreign"), seed=1, num_hidden_layers=1, vocab_size=400)
+
+
+@pytest.fixture(scope="module")
 def known() -> dict[str, Any]:
     """Loaded models and values read from them, which many of the fields share."""
     return {}
@@ -55,7 +61,9 @@ def known() -> dict[str, Any]:
 # transformers 5 itself hands a deprecated combination to the draft model's generate.
 @pytest.mark.filterwarnings("ignore:Passing `generation_config` together with:FutureWarning")
 @pytest.mark.parametrize("field", list(generation_fields()))
-def test_decoding_gets_the_value(tiny_llama: Path, assistant: Path, known: dict[str, Any], field: BoundField) -> None:
+def test_decoding_gets_the_value(
+    tiny_llama: Path, assistant: Path, foreign_assistant: Path, known: dict[str, Any], field: BoundField
+) -> None:
     if field.path in NEEDS_A_MODEL:
         pytest.skip(f"needs {NEEDS_A_MODEL[field.path]}")
     require_parameter(*((target.entry_point, target.name) for target in field.targets("pytorch")))
@@ -63,7 +71,8 @@ def test_decoding_gets_the_value(tiny_llama: Path, assistant: Path, known: dict[
     for section in (data, without):
         section["model"] = str(tiny_llama)
         if section["pytorch"].get("assistant_model"):
-            section["pytorch"]["assistant_model"] = str(assistant)
+            drafting = foreign_assistant if field.name.endswith("lookbehind") else assistant
+            section["pytorch"]["assistant_model"] = str(drafting)
     cache = data["pytorch"].get("cache_config")
     if cache is not None:
         library = cache.get("backend", "quanto")

@@ -60,7 +60,7 @@ class Runtime(Section):
         f"{GENERATE_BATCH}:continuous_batching_config",
         effect="Finished sequences make room at once: less padding, fuller batches.",
     )
-    """Continuous batching instead of fixed batches."""
+    """Continuous batching instead of fixed batches; each pass builds its cache anew without persistent_manager."""
 
     use_fast: bool | None = binds(
         f"{TOKENIZER}:use_fast", sample=False, effect="None on the figures: prompts are encoded before the window."

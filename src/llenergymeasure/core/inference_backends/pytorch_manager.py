@@ -47,11 +47,6 @@ def read_back(backend: "PyTorchBackend", batch: Batch) -> Effective:
         f"{MODE}: {name}, which the model's own generation config asks for, is left out"
         for name in _lost(backend, batch, processors)
     ]
-    sent = backend.calls[GENERATE_BATCH]
-    if not sent.get("persistent_manager") and backend.api.surface("pytorch").find(GENERATE_BATCH, "persistent_manager"):
-        warnings.append(
-            f"{MODE}: every pass builds its cache anew inside the window; {MODE}.persistent_manager: true keeps it"
-        )
     values = {**jsonable(config), "attn_implementation": attention, "logits_processors": processors}
     effective = pytorch_readback.compared(backend, generation, {"continuous_batching": values})
     if _kernel(attention) != _kernel(effective.values["model"]["attn_implementation"]):
