@@ -103,7 +103,8 @@ def _no_mapping(field: str, location: Location, given: Any) -> tuple[str, str]:
         return f"{field}: is empty", f"give it a value, or remove {field}"
     if isinstance(given, str) and given in tags(location):
         return f"{field}: takes a mapping (given: {_shown(given)})", f"write {location[-1]}: {{method: {given}}}"
-    return f"{field}: takes a mapping of fields (given: {_shown(given)})", _SCHEMA
+    remedy = f"write {location[-1]}: {{}} for its defaults" if given is True and not tags(location) else _SCHEMA
+    return f"{field}: takes a mapping of fields (given: {_shown(given)})", remedy
 
 
 def _number_in_yaml(given: str) -> str:

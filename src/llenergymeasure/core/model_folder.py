@@ -147,8 +147,12 @@ def _check_weights(base: Path, field: str, variant: str | None, use_safetensors:
     for name in _WEIGHT_FILES:
         _json_object(base / name, field)
     if base.is_dir() and not any((base / name).is_file() for name in ("config.json", "adapter_config.json")):
+        gguf = next(base.glob("*.gguf"), None)
         raise RequestError(
-            f"{field}: the folder has no config.json", "copy it from where the weights come from; they cannot be read"
+            f"{field}: the folder has no config.json",
+            f"set pytorch.gguf_file: {gguf.name}"
+            if gguf
+            else "copy it from where the weights come from; they cannot be read",
         )
     suffix = f".{variant}" if variant else ""
     if use_safetensors is not False:

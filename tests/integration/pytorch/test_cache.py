@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from llenergymeasure.core.batching import Prompt
+
 from .fixtures_running import require_package, require_parameter, run_ids, watched
 
 Load = Callable[..., Any]
@@ -36,6 +38,17 @@ def test_cache_is_of_the_kind(load: Load, kind: str, name: str, layer: str) -> N
     cache = cache_of(load, {"cache_implementation": kind})
     assert type(cache).__name__ == name
     assert {type(item).__name__ for item in cache.layers} == {layer}
+
+
+@pytest.mark.filterwarnings("ignore")  # the library's advice on an old name
+@pytest.mark.parametrize("kind", ["sliding_window", "hybrid_chunked"])
+def test_a_window_that_the_model_has_not_is_told(load: Load, kind: str) -> None:
+    backend = load({"cache_implementation": kind})
+    found = backend.effective(backend.prepare([Prompt(0, (5, 6, 7))])[0])
+    layers = found.values["cache_layers"]
+    assert any("Sliding" in layer for layer in layers) or [item.field for item in found.differences] == [
+        "pytorch.cache_implementation"
+    ]
 
 
 @pytest.mark.field("cache_implementation", "observed")

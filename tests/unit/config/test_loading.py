@@ -114,6 +114,13 @@ def test_a_bare_backend_section_is_the_backend_with_its_defaults(tmp_path: Path)
         ("pytorch:\n  bad_words_ids: [[a]]\n", 4, "pytorch.bad_words_ids[0][0]", "valid integer", "'a'"),
         ("pytorch: [a]\n", 3, "pytorch", "takes a mapping of fields", ""),
         (
+            "pytorch: {torch_compile: true}\n",
+            3,
+            "pytorch.torch_compile",
+            "takes a mapping of fields (given: True)",
+            "write torch_compile: {} for its defaults",
+        ),
+        (
             "pytorch:\n  quantization: hqq\n",
             4,
             "pytorch.quantization",

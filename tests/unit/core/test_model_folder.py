@@ -218,6 +218,11 @@ def index(name: str, *shards: str, there: int) -> Callable[[Path], object]:
         (write("tokenizer.json", "{}"), "tokenizer.json: describes no tokenizer", "copy or download"),
         (write("tokenizer_config.json", "{"), "tokenizer_config.json:1:2: not valid JSON", "copy or download"),
         (lambda folder: (folder / "config.json").unlink(), "the folder has no config.json", "copy it"),
+        (
+            lambda folder: (folder / "config.json").rename(folder / "small.gguf"),
+            "the folder has no config.json",
+            "set pytorch.gguf_file: small.gguf",
+        ),
         (write("model.safetensors", safetensors(cut=1)), "model.safetensors: cut off: it has", "copy or download"),
         (write("model.safetensors", safetensors()[:20]), "model.safetensors: broken or cut off", "copy or download"),
         (write("model.safetensors", b""), "model.safetensors: broken or cut off", "copy or download"),

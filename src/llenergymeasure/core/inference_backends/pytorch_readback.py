@@ -46,10 +46,21 @@ def compared(backend: "PyTorchBackend", generation: dict[str, Any], inside: dict
         for name, sent in calls[GENERATION_CONFIG].items()
         if name in generation and not same(plain(sent), generation[name]) and not isinstance(sent, Build)
     ]
+    differences += _other_cache(calls, inside.get("cache_layers", ()))
     warnings = [*backend.warnings]
     if not cuda_devices(model) and backend.api.resolve("torch.cuda.is_available")():
         warnings.append("a GPU is there, and the model runs on the CPU")
     return Effective(values, tuple(differences), tuple(warnings))
+
+
+def _other_cache(calls: Calls, layers: Sequence[str]) -> list[Difference]:
+    """Some names stand for caches of a window; a model that has none gets another kind, and the name stays."""
+    sent = calls[GENERATION_CONFIG].get("cache_implementation", "")
+    windowed = any(word in sent for word in ("sliding", "hybrid"))
+    if not windowed or not layers or any("Sliding" in layer or "Chunked" in layer for layer in layers):
+        return []
+    path = calls.origins[Target(GENERATION_CONFIG, "cache_implementation")]
+    return [Difference(path, sent, ", ".join(layers))]
 
 
 def same(sent: Any, effective: Any) -> bool:
