@@ -44,6 +44,9 @@ def suggestion(location: Location) -> str:
     backend = Target(str(name), "").backend
     if not section and backend in ExperimentConfig.model_fields:
         return f"did you mean {backend}?"
+    longer = [field for field in here if field.startswith(f"{name}_")]
+    if section and len(longer) == 1:
+        return f"did you mean {spell((*section, *longer))}?"
     meant = _by_meaning(section, str(name))
     of_another_kind = all(place.location == (*section, name) for place in meant)
     if of_another_kind and (spelled := _by_spelling(section, str(name), here)):

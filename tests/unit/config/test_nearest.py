@@ -84,3 +84,7 @@ def test_names_at_a_union_are_those_of_every_variant_and_at_a_kind_its_own() -> 
     assert "num_beams" not in names(("pytorch", "quantization"))
     assert "nbits" in names(("pytorch", "quantization", "hqq"))
     assert "bits" not in names(("pytorch", "quantization", "hqq"))
+
+
+def test_the_beginning_of_a_name_beside_it_goes_before_the_same_name_elsewhere() -> None:
+    assert suggestion(("measurement", "warmup")) == "did you mean measurement.warmup_batches?"
