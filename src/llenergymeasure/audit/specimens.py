@@ -54,12 +54,12 @@ def make_specimens(root: Path) -> Path:
     packed = _other(whole, root / "packed", EDITIONS["model.gguf"])
     write_gguf(packed, root / GGUF / "model" / "model.gguf")
     side = _other(whole, root / "side", EDITIONS["side"])
-    _hub(root / HUB / CACHE, "model", {"main": whole, "side": side})
-    _hub(root / ADAPTED / CACHE, "model", {"main": whole, "side": _adapted(whole, root / "adapted-side")})
+    hub_repository(root / HUB / CACHE, "model", {"main": whole, "side": side})
+    hub_repository(root / ADAPTED / CACHE, "model", {"main": whole, "side": _adapted(whole, root / "adapted-side")})
     _own_code(whole, root / OWN_CODE / "model")
-    _own_code(whole, root / CODE_ELSEWHERE / "model", prefix="code--")
     revisions = {name: _own_code(whole, root / f"code-{name}", edition=name) for name in ("main", "side")}
-    _hub(root / CODE_ELSEWHERE / CACHE, "code", revisions)
+    code = hub_repository(root / CODE_ELSEWHERE / CACHE, "with/code", revisions)
+    _own_code(whole, root / CODE_ELSEWHERE / "model", prefix=f"{code}--")
     _two_tokenizers(whole, root / TWO_TOKENIZERS / "model")
     return root
 
@@ -114,14 +114,19 @@ def _with_start_token(folder: Path) -> Path:
     return folder
 
 
-def _hub(cache: Path, name: str, revisions: Mapping[str, Path]) -> None:
-    """A downloaded repository as the hub's cache keeps it, one snapshot per revision."""
-    root = cache / f"models--{name}"
+def hub_repository(cache: Path, name: str, revisions: Mapping[str, Path]) -> str:
+    """A downloaded repository as the hub's cache keeps it, one snapshot per revision; gives its name.
+
+    transformers keeps the code of a name without an owner as it keeps a folder's: one file for all revisions, which
+    Python takes for unchanged where they follow within a second and are equally long.
+    """
+    root = cache / f"models--{name.replace('/', '--')}"
     for number, (revision, folder) in enumerate(revisions.items(), 1):
         commit = f"{number:040x}"
         shutil.copytree(folder, root / "snapshots" / commit)
         (root / "refs").mkdir(exist_ok=True)
         (root / "refs" / revision).write_text(commit, encoding="utf-8")
+    return name
 
 
 def _adapted(source: Path, folder: Path) -> Path:

@@ -75,6 +75,17 @@ class Local:
     hub: bool = False
 
 
+@dataclass(frozen=True)
+class PartsOfModel:
+    """Marks a field whose values name parts of a model, which only the loaded one can confirm.
+
+    Attributes:
+        kind: ids of the vocabulary's tokens, or names of modules.
+    """
+
+    kind: Literal["tokens", "modules"]
+
+
 class Section(Model):
     """A group of fields of one backend.
 

@@ -38,8 +38,8 @@ def read_file(path: Path, largest_mib: int, remedy: str) -> bytes:
         raise RequestError(
             f"{shown}: cannot be read ({error.strerror})", "check the path and its permissions"
         ) from None
-    except ValueError as error:  # a NUL in the path
-        raise RequestError(f"{shown}: cannot be a path ({error})", "give the file's real name") from None
+    except ValueError:
+        raise RequestError(f"{shown}: a path cannot hold a NUL byte", "give the file's real name") from None
 
 
 def decoded(path: Path, data: bytes) -> str:

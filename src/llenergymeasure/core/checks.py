@@ -8,12 +8,12 @@ from typing import Any
 
 from llenergymeasure.config import renames
 from llenergymeasure.config.bindings import OWN_PACKAGE, Target
-from llenergymeasure.config.lowering import Build, Calls, lower
+from llenergymeasure.config.lowering import Build, Calls
 from llenergymeasure.config.models import ExperimentConfig
 from llenergymeasure.core.model_folder import check_folders
 from llenergymeasure.core.modes import check_modes
 from llenergymeasure.core.passthrough import check_passthrough
-from llenergymeasure.core.session import texts
+from llenergymeasure.core.session import calls_on, texts
 from llenergymeasure.errors import RequestError
 from llenergymeasure.surface import snapshots
 from llenergymeasure.surface.model import DEPRECATED, IGNORED, Parameter, Surface
@@ -44,9 +44,7 @@ def check_against(config: ExperimentConfig, surface: Surface) -> Calls:
     Raises:
         RequestError: the field, the version, the versions that have it, its new or nearest name.
     """
-    calls = lower(
-        config, lambda target: surface.find(target.entry_point, target.name) is not None or target.backend == ""
-    )
+    calls = calls_on(config, surface)
     with located(config):
         for target, value, path in sent_parameters(calls):
             _check_parameter(target, value, path, surface)

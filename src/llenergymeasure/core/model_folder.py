@@ -83,8 +83,8 @@ def _is_there(name: str, field: str) -> bool:
         raise RequestError(f"{field}: leads through a file", "check the path") from None
     except OSError as error:
         raise RequestError(f"{field}: cannot be read ({error.strerror})", "check the path") from None
-    except ValueError as error:  # a NUL
-        raise RequestError(f"{field}: can be no path ({error})", "give the folder's real name") from None
+    except ValueError:
+        raise RequestError(f"{field}: a path cannot hold a NUL byte", "give the folder's real name") from None
     return True
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from llenergymeasure.config.bindings import BoundField, Section, Target, walk
 from llenergymeasure.config.lowering import Calls
 from llenergymeasure.config.models import ExperimentConfig
+from llenergymeasure.config.pytorch.continuous import unpaged
 from llenergymeasure.config.pytorch.entry_points import FROM_PRETRAINED, GENERATE_BATCH
 from llenergymeasure.errors import RequestError
 from llenergymeasure.surface import snapshots
@@ -38,13 +39,12 @@ def check_modes(config: ExperimentConfig, calls: Calls, surface: Surface) -> Non
 
 def _check_paged(calls: Calls) -> None:
     """Kernels that read the cache in pages need the manager that writes it so; alone, some versions give garbage."""
-    target = Target(FROM_PRETRAINED, "attn_implementation")
     sent = calls[FROM_PRETRAINED].get("attn_implementation")
-    if isinstance(sent, str) and "paged" in sent and GENERATE_BATCH not in calls:
-        path = calls.origins[target]
+    if isinstance(sent, str) and sent != unpaged(sent) and GENERATE_BATCH not in calls:
+        path = calls.origins[Target(FROM_PRETRAINED, "attn_implementation")]
         raise RequestError(
             f"{path}: {sent} reads a paged cache, which only pytorch.continuous_batching writes",
-            f"set pytorch.continuous_batching, or {path} to {sent.replace('paged|', '').removesuffix('_paged')}",
+            f"set pytorch.continuous_batching, or {path} to {unpaged(sent)}",
         )
 
 

@@ -15,6 +15,7 @@ from llenergymeasure.core.inference_backends.base import Backend, Effective
 from llenergymeasure.core.inference_backends.pytorch import PyTorchBackend
 from llenergymeasure.core.results import Process
 from llenergymeasure.errors import RequestError
+from llenergymeasure.surface.model import Surface
 
 
 @dataclass(frozen=True)
@@ -152,8 +153,12 @@ def _width(batch: Batch) -> int:
 
 
 def version_calls(config: ExperimentConfig, api: Api) -> Calls:
-    """The calls as this version takes them."""
-    surface = api.surface(config.backend)
+    """The calls as the version that is there takes them."""
+    return calls_on(config, api.surface(config.backend))
+
+
+def calls_on(config: ExperimentConfig, surface: Surface) -> Calls:
+    """The calls as a version takes them."""
     return lower(
         config, lambda target: surface.find(target.entry_point, target.name) is not None or target.backend == ""
     )

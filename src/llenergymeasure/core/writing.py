@@ -94,8 +94,8 @@ def prepare_folder(folder: Path, *, overwrite: bool) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
-    except ValueError as error:  # a NUL
-        raise RequestError(f"{shown}: can be no folder ({error})", "give another folder with -o") from None
+    except ValueError:
+        raise RequestError(f"{shown}: a path cannot hold a NUL byte", "give another folder with -o") from None
     except OSError as error:
         kind = RequestError if error.errno in _NO_NAME else EnvironmentLacksError
         raise kind(f"{shown}: cannot be written ({error.strerror})", "give a writable folder with -o") from error

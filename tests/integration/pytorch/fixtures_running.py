@@ -130,19 +130,6 @@ def returned(model: Any) -> Iterator[list[Any]]:
         del model.generate
 
 
-def hub_repository(cache: Path, name: str, revisions: Mapping[str, Path]) -> str:
-    """A downloaded repository as the hub's cache keeps it, one snapshot per revision; gives its name."""
-    import shutil
-
-    root = cache / f"models--{name.replace('/', '--')}"
-    for number, (revision, folder) in enumerate(revisions.items(), 1):
-        commit = f"{number:040x}"
-        shutil.copytree(folder, root / "snapshots" / commit)
-        (root / "refs").mkdir(exist_ok=True)
-        (root / "refs" / revision).write_text(commit)
-    return name
-
-
 def edit_json(path: Path, **changes: Any) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from llenergymeasure.audit.specimens import hub_repository
 from llenergymeasure.audit.tiny import make_tiny_llama, write_adapter, write_gguf
 from llenergymeasure.core.inference_backends import pytorch as backend_module
 from llenergymeasure.core.inference_backends.pytorch_loaded import NotAsRequestedError, verify_loaded
@@ -16,7 +17,6 @@ from .fixtures_running import (
     TEXT,
     calls_of,
     edit_json,
-    hub_repository,
     opened,
     require_package,
     require_parameter,

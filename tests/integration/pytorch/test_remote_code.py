@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from llenergymeasure.audit.specimens import hub_repository
 from llenergymeasure.errors import LlemError
 
-from .fixtures_running import edit_json, hub_repository, opened, tokens
+from .fixtures_running import edit_json, opened, tokens
 
 FROM_PRETRAINED = "transformers.AutoModelForCausalLM.from_pretrained"
 TOKENIZER = "transformers.AutoTokenizer.from_pretrained"

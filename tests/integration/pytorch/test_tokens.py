@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from llenergymeasure.audit.specimens import hub_repository
 from llenergymeasure.errors import RequestError
 
-from .fixtures_running import TEXT, hub_repository, opened, run, watched
+from .fixtures_running import TEXT, opened, run, watched
 
 Load = Callable[..., Any]
 TOKENIZER = "transformers.AutoTokenizer.from_pretrained"

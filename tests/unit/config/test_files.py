@@ -24,7 +24,7 @@ def refused(path: Path) -> RequestError:
     [
         ("x" * 300, "cannot be read (File name too long)", "check the path"),
         ("x" * 300 + "/y", "cannot be read (File name too long)", "check the path"),
-        ("a\0b", "a\\x00b: cannot be a path (embedded null byte)", "real name"),
+        ("a\0b", "a\\x00b: a path cannot hold a NUL byte", "real name"),
         ("there.txt/x", "cannot be read (Not a directory)", "check the path"),
         ("link", "is a link to nowhere, which is not there", "mend the link"),
         ("loop", "cannot be read (Too many levels of symbolic links)", "check the path"),

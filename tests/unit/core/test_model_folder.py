@@ -121,7 +121,7 @@ FIELDS = {
         ("/dev/null/x", "leads through a file"),
         ("/dev/null", "is a file, not a model folder"),
         ("./" + "x" * 300, "cannot be read (File name too long)"),
-        ("./a\0b", "can be no path"),
+        ("./a\0b", "cannot hold a NUL byte"),
         ("./link", "is a link to nowhere, which is not there"),
         ("./loop", "cannot be read (Too many levels of symbolic links)"),
         ("two words", "no repository can have this name"),
@@ -163,7 +163,7 @@ def test_a_file_that_may_not_be_read(folder: Path, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize(
-    ("name", "says"), [("/dev/null", "is a file"), ("/dev/null/x", "leads through"), ("a\0", "no path")]
+    ("name", "says"), [("/dev/null", "is a file"), ("/dev/null/x", "leads through"), ("a\0", "cannot hold a NUL byte")]
 )
 def test_an_offload_folder_must_be_one(name: str, says: str) -> None:
     error = refused({"device_map": "auto", "offload_folder": name})

@@ -105,7 +105,7 @@ class TestOutputFolder:
         [
             ("x" * 300, "cannot be written (File name too long)"),
             ("file/inside", "cannot be written (Not a directory)"),
-            ("a\0b", "can be no folder"),
+            ("a\0b", "cannot hold a NUL byte"),
             ("link", "cannot be written (File exists)"),
             ("loop", "cannot be written (File exists)"),
         ],

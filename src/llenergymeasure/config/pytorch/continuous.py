@@ -16,6 +16,11 @@ from llenergymeasure.config.pytorch.entry_points import (
 CONFIG = "transformers.ContinuousBatchingConfig"
 
 
+def unpaged(attention: str | None) -> str:
+    """An attention kernel's name without the marks of its form that reads a paged cache; "" where none has a name."""
+    return (attention or "").removeprefix("paged|").removesuffix("_paged")
+
+
 class ContinuousBatching(Section):
     """Generation through `generate_batch` instead of `generate`; older versions take the options as its arguments."""
 

@@ -4,11 +4,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from llenergymeasure.config.bindings import Section, above, binds, equals
+from llenergymeasure.config.bindings import PartsOfModel, Section, above, binds, equals
 from llenergymeasure.config.pytorch.entry_points import GENERATE, GENERATION_CONFIG
 from llenergymeasure.config.pytorch.watermark import SynthIDWatermark, Watermark
 
 BEAMS = above("num_beams", 1)
+TOKENS = PartsOfModel("tokens")
 
 
 class Decoding(Section):
@@ -34,12 +35,12 @@ class Decoding(Section):
     )
     """Text that ends a sequence when the model writes it."""
 
-    eos_token_id: int | list[int] | None = binds(
+    eos_token_id: Annotated[int | list[int] | None, TOKENS] = binds(
         sample=7, effect="An end token that is sampled earlier or later changes the tokens generated."
     )
     """Token, or tokens, that end a sequence."""
 
-    pad_token_id: int | None = binds(
+    pad_token_id: Annotated[int | None, TOKENS] = binds(
         ge=0, sample=5, effect="None: rows that have ended are computed until their batch ends, whatever fills them."
     )
     """Token that fills the rows of a batch which have ended."""
@@ -234,7 +235,9 @@ class Sampling(Section):
     remove_invalid_values: bool | None = binds(effect="One more pass over the scores per step.")
     """Whether nan and inf scores are replaced."""
 
-    forced_eos_token_id: int | list[int] | None = binds(sample=7, effect="None beyond a comparison per step.")
+    forced_eos_token_id: Annotated[int | list[int] | None, TOKENS] = binds(
+        sample=7, effect="None beyond a comparison per step."
+    )
     """Token that is forced when the length limit is reached."""
 
     exponential_decay_length_penalty: tuple[int, float] | None = binds(
@@ -242,10 +245,14 @@ class Sampling(Section):
     )
     """Start index and growth factor of a pull towards the end token."""
 
-    suppress_tokens: list[int] | None = binds(sample=[9], effect="One mask over the scores per step.")
+    suppress_tokens: Annotated[list[int] | None, TOKENS] = binds(
+        sample=[9], effect="One mask over the scores per step."
+    )
     """Tokens that are never generated."""
 
-    begin_suppress_tokens: list[int] | None = binds(sample=[9], effect="None beyond a comparison per step.")
+    begin_suppress_tokens: Annotated[list[int] | None, TOKENS] = binds(
+        sample=[9], effect="None beyond a comparison per step."
+    )
     """Tokens that are not generated first."""
 
     sequence_bias: list[tuple[list[int], float]] | None = binds(

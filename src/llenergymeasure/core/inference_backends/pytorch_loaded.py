@@ -4,10 +4,12 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any
+from functools import lru_cache
+from typing import Any, Literal
 
-from llenergymeasure.config.bindings import Target
+from llenergymeasure.config.bindings import PartsOfModel, Target, walk
 from llenergymeasure.config.lowering import Build, Calls, Ref, plain
+from llenergymeasure.config.models import ExperimentConfig
 from llenergymeasure.config.pytorch.entry_points import FROM_PRETRAINED, GENERATION_CONFIG, TOKENIZER
 from llenergymeasure.core.api import Api, materialise
 from llenergymeasure.core.inference_backends.base import NotAsRequestedError
@@ -87,12 +89,19 @@ def verify_loaded(model: Any, calls: Calls, api: Api) -> list[str]:
                     f"{path}: {plain(sent[name])!r} was asked for, {actual} runs",
                     f"choose a value that this model, machine and transformers version support, or remove {path}",
                 )
-    for entry_point, uses in _USES.items():
-        for name, why_not in uses.items():
-            if name in calls[entry_point] and (why := why_not(model, calls[entry_point][name])):
-                path = calls.origins[Target(entry_point, name)]
-                raise RequestError(f"{path}: would be ignored: {why}", f"remove {path}, or choose another model")
+    for target, path in calls.origins.items():
+        use = _not_in_vocabulary if target in _naming("tokens") else _USES.get(target.entry_point, {}).get(target.name)
+        sent = calls[target.entry_point]
+        if use is not None and target.name in sent and (why := use(model, sent[target.name])):
+            raise RequestError(f"{path}: would be ignored: {why}", f"remove {path}, or choose another model")
     return _notices(model, calls)
+
+
+@lru_cache(maxsize=2)
+def _naming(kind: Literal["tokens", "modules"]) -> frozenset[Target]:
+    """Parameters whose values name parts of the model."""
+    fields = [field for field in walk(ExperimentConfig, "pytorch") if PartsOfModel(kind) in field.info.metadata]
+    return frozenset(target for field in fields for target in field.targets("pytorch"))
 
 
 def _notices(model: Any, calls: Calls) -> list[str]:
@@ -194,8 +203,8 @@ def _no_such_modules(model: Any, sent: Build) -> str:
     """Modules that are to stay as they are must be there; a misspelt one would be quantized."""
     wanted = [
         item
-        for key, value in sent.arguments.items()
-        if key in ("modules_to_not_convert", "llm_int8_skip_modules", "skip_modules")
+        for name, value in sent.arguments.items()
+        if Target(sent.entry_point, name) in _naming("modules")
         for item in value or ()
     ]
     names = [name for name, _ in model.named_modules()] if wanted else []
@@ -238,9 +247,5 @@ _USES: Mapping[str, Mapping[str, Callable[[Any, Any], str]]] = {
     GENERATION_CONFIG: {
         "assistant_early_exit": _no_such_layer,
         "output_attentions": _no_attention_weights,
-        **dict.fromkeys(
-            ("eos_token_id", "pad_token_id", "forced_eos_token_id", "suppress_tokens", "begin_suppress_tokens"),
-            _not_in_vocabulary,
-        ),
     },
 }

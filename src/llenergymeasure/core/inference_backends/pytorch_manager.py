@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from llenergymeasure.config.bindings import Target
 from llenergymeasure.config.lowering import Build, plain
-from llenergymeasure.config.pytorch.continuous import CONFIG
+from llenergymeasure.config.pytorch.continuous import CONFIG, unpaged
 from llenergymeasure.config.pytorch.entry_points import FROM_PRETRAINED, GENERATE_BATCH, GENERATION_CONFIG
 from llenergymeasure.core.batching import Batch
 from llenergymeasure.core.inference_backends import pytorch_readback
@@ -49,7 +49,7 @@ def read_back(backend: "PyTorchBackend", batch: Batch) -> Effective:
     ]
     values = {**jsonable(config), "attn_implementation": attention, "logits_processors": processors}
     effective = pytorch_readback.compared(backend, generation, {"continuous_batching": values})
-    if _kernel(attention) != _kernel(effective.values["model"]["attn_implementation"]):
+    if unpaged(attention) != unpaged(effective.values["model"]["attn_implementation"]):
         warnings.append(f"{MODE}: runs with the attention implementation {attention}")
     return dataclasses.replace(
         effective,
@@ -170,7 +170,7 @@ def _check_pages(manager: Any, attention: str) -> None:
 def _check_attention(backend: "PyTorchBackend", attention: str) -> None:
     calls = backend.calls
     sent = calls[FROM_PRETRAINED].get("attn_implementation")
-    if sent is None or _kernel(sent) == _kernel(attention):
+    if sent is None or unpaged(sent) == unpaged(attention):
         return
     path = calls.origins[Target(FROM_PRETRAINED, "attn_implementation")]
     switch = backend.api.surface("pytorch").find(CONFIG, "auto_switch_to_flash")
@@ -178,11 +178,6 @@ def _check_attention(backend: "PyTorchBackend", attention: str) -> None:
         f"{path}: {sent!r} was asked for, continuous batching runs {attention!r}",
         f"set {MODE}.auto_switch_to_flash: false" if switch else f"set {path}: paged|{sent}",
     )
-
-
-def _kernel(attention: str | None) -> str:
-    """The kernel without the marks of its paged form."""
-    return (attention or "").removeprefix("paged|").removesuffix("_paged")
 
 
 def _lost(backend: "PyTorchBackend", batch: Batch, kept: list[str]) -> list[str]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 from llenergymeasure.config.bindings import Section, binds
+from llenergymeasure.config.pytorch.quantization.modules import Modules
 
 BITSANDBYTES = "transformers.BitsAndBytesConfig"
 
@@ -23,7 +24,7 @@ class Bitsandbytes8Bit(Section):
     )
     """Size of an activation from which its column is computed in 16 bits."""
 
-    llm_int8_skip_modules: list[str] | None = binds(
+    llm_int8_skip_modules: Modules = binds(
         sample=["q_proj", "lm_head"], effect="Each skipped module keeps its memory traffic."
     )
     """Modules that keep their number format."""
@@ -69,7 +70,7 @@ class Bitsandbytes4Bit(Section):
     )
     """Number format that the packed weights pretend to have."""
 
-    llm_int8_skip_modules: list[str] | None = binds(
+    llm_int8_skip_modules: Modules = binds(
         sample=["q_proj", "lm_head"], effect="Each skipped module keeps its memory traffic."
     )
     """Modules that keep their number format."""

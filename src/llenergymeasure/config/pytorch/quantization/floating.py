@@ -3,6 +3,7 @@
 from typing import Any, Literal
 
 from llenergymeasure.config.bindings import Section, binds, equals
+from llenergymeasure.config.pytorch.quantization.modules import Modules
 
 _KEPT = "Each module that is kept keeps its memory traffic."
 
@@ -30,7 +31,7 @@ class FineGrainedFP8(Section):
     dequantize: bool | None = binds(effect="The model runs in 16 bits: twice the memory traffic of the weights.")
     """Whether a float8 checkpoint is turned into 16 bits while loading."""
 
-    modules_to_not_convert: list[str] | None = binds(sample=["q_proj", "lm_head"], effect=_KEPT)
+    modules_to_not_convert: Modules = binds(sample=["q_proj", "lm_head"], effect=_KEPT)
     """Modules that keep their number format."""
 
     scale_fmt: Literal["float", "ue8m0"] | None = binds(
@@ -49,7 +50,7 @@ class FbgemmFP8(Section):
     activation_scale_ub: float | None = binds(gt=0, sample=800.0, effect="None on cost: larger activations are cut.")
     """Upper bound of the activations' scales."""
 
-    modules_to_not_convert: list[str] | None = binds(sample=["q_proj", "lm_head"], effect=_KEPT)
+    modules_to_not_convert: Modules = binds(sample=["q_proj", "lm_head"], effect=_KEPT)
     """Modules that keep their number format."""
 
 
@@ -60,7 +61,7 @@ class Mxfp4(Section):
 
     method: Literal["mxfp4"]
 
-    modules_to_not_convert: list[str] | None = binds(sample=["q_proj", "lm_head"], effect=_KEPT)
+    modules_to_not_convert: Modules = binds(sample=["q_proj", "lm_head"], effect=_KEPT)
     """Modules that keep their number format."""
 
     dequantize: bool | None = binds(
@@ -76,7 +77,7 @@ class NVFP4(Section):
 
     method: Literal["nvfp4"]
 
-    modules_to_not_convert: list[str] | None = binds(sample=["q_proj", "lm_head"], effect=_KEPT)
+    modules_to_not_convert: Modules = binds(sample=["q_proj", "lm_head"], effect=_KEPT)
     """Modules that keep their number format."""
 
 
@@ -118,7 +119,7 @@ class FPQuant(Section):
     )
     """Matrix of the rotation."""
 
-    modules_to_not_convert: list[str] | None = binds(sample=["q_proj", "lm_head"], effect=_KEPT)
+    modules_to_not_convert: Modules = binds(sample=["q_proj", "lm_head"], effect=_KEPT)
     """Modules that keep their number format."""
 
 
@@ -181,5 +182,5 @@ class FourOverSix(Section):
     )
     """Options per module name, in place of the common ones."""
 
-    modules_to_not_convert: list[str] | None = binds(sample=["q_proj", "lm_head"], effect=_KEPT)
+    modules_to_not_convert: Modules = binds(sample=["q_proj", "lm_head"], effect=_KEPT)
     """Modules that keep their number format."""

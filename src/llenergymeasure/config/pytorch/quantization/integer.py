@@ -3,6 +3,7 @@
 from typing import Any, Literal
 
 from llenergymeasure.config.bindings import Section, binds, is_set
+from llenergymeasure.config.pytorch.quantization.modules import Modules
 
 _KEPT = "Each module that is kept keeps its memory traffic."
 
@@ -40,7 +41,7 @@ class HQQ(Section):
     )
     """Options per layer in place of the common ones, by the last two parts of its name; every layer needs an entry."""
 
-    skip_modules: list[str] | None = binds(sample=["q_proj", "lm_head"], effect=_KEPT)
+    skip_modules: Modules = binds(sample=["q_proj", "lm_head"], effect=_KEPT)
     """Modules that keep their number format."""
 
 
@@ -56,7 +57,7 @@ class Quanto(Section):
     )
     """Number format of the weights."""
 
-    modules_to_not_convert: list[str] | None = binds(sample=["q_proj", "lm_head"], effect=_KEPT)
+    modules_to_not_convert: Modules = binds(sample=["q_proj", "lm_head"], effect=_KEPT)
     """Modules that keep their number format."""
 
 
@@ -67,7 +68,7 @@ class EETQ(Section):
 
     method: Literal["eetq"]
 
-    modules_to_not_convert: list[str] | None = binds(sample=["q_proj", "lm_head"], effect=_KEPT)
+    modules_to_not_convert: Modules = binds(sample=["q_proj", "lm_head"], effect=_KEPT)
     """Modules that keep their number format."""
 
 
@@ -84,7 +85,7 @@ class HIGGS(Section):
     p: Literal[1, 2] | None = binds(sample=1, effect="Two dimensions lose less accuracy at equal size.")
     """Dimensions of the grid."""
 
-    modules_to_not_convert: list[str] | None = binds(sample=["q_proj", "lm_head"], effect=_KEPT)
+    modules_to_not_convert: Modules = binds(sample=["q_proj", "lm_head"], effect=_KEPT)
     """Modules that keep their number format."""
 
     hadamard_size: int | None = binds(
@@ -112,5 +113,5 @@ class SINQ(Section):
     tiling_mode: Literal["1D", "2D"] | None = binds(sample="2D", effect="Decides how many scales a product applies.")
     """Shape of the tiles that share scales."""
 
-    modules_to_not_convert: list[str] | None = binds(sample=["q_proj", "lm_head"], effect=_KEPT)
+    modules_to_not_convert: Modules = binds(sample=["q_proj", "lm_head"], effect=_KEPT)
     """Modules that keep their number format."""

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from llenergymeasure.config.bindings import Section, binds, equals
+from llenergymeasure.config.pytorch.quantization.modules import Modules
 
 _AO = "torchao.quantization"
 
@@ -336,7 +337,7 @@ class TorchAO(Section):
     )
     """Kind of the quantization, with its options."""
 
-    modules_to_not_convert: list[str] | None = binds(
+    modules_to_not_convert: Modules = binds(
         sample=["model.layers.0.self_attn.q_proj", "lm_head"],
         context=_ANY,
         effect="Each module that is kept keeps its memory traffic.",
