@@ -73,6 +73,7 @@ class Session:
         self.answers: list[Answer] = []
         self._compilations: int | None = None
         self._prompts_sha256 = ""
+        self._seeded = False
 
     def open(self) -> Opened:
         """Load and prepare, so that nothing is left to do in the window but to generate."""
@@ -99,6 +100,12 @@ class Session:
             self.backend.count(self.backend.generate(batch))  # what cannot be counted fails here, not after the window
             self.backend.verify_ran()  # nor what should have been compiled by now
         self._compilations = self.backend.compilations()
+        self.seed()
+
+    def seed(self) -> None:
+        """Have the next pass start from the seed; it takes up to a millisecond, so the first is before the window."""
+        self.backend.seed(self.share.replica)
+        self._seeded = True
 
     def _warmup_batches(self) -> list[Batch]:
         largest = sorted(self.batches, key=lambda batch: -len(batch.prompts) * _width(batch))
@@ -115,7 +122,9 @@ class Session:
         Returns:
             Whether the pass went to its end.
         """
-        self.backend.seed(self.share.replica)
+        if not self._seeded:
+            self.seed()
+        self._seeded = False
         for batch in self.batches:
             if should_stop():
                 return False

@@ -9,7 +9,7 @@ import pytest
 from llenergymeasure.audit.tiny import make_tiny_llama
 from llenergymeasure.core.inference_backends.base import NotAsRequestedError
 
-from .fixtures_running import calls_of, run, run_ids
+from .fixtures_running import calls_of, opened, run, run_ids
 
 Load = Callable[..., Any]
 PROMPT = tuple(range(5, 16))
@@ -62,6 +62,22 @@ def test_compilation_that_did_not_happen_is_an_error(load: Load, compiler: list[
     backend = load({"torch_compile": {"backend": "recording"}})
     with pytest.raises(NotAsRequestedError, match=r"pytorch\.torch_compile: .* no graph was compiled"):
         backend.verify_ran()
+
+
+def test_decoding_that_is_not_compiled_is_an_error_before_the_window(
+    small: Path, compiler: list[dict[str, Any]]
+) -> None:
+    """transformers takes the options and compiles on some devices only."""
+    import torch
+
+    decoding = {"cache_implementation": "static", "compile_config": {"backend": "recording"}}
+    with opened(small, {"pytorch": decoding}) as (session, _):
+        if torch.cuda.is_available():
+            session.warm_up()
+            assert compiler
+            return
+        with pytest.raises(NotAsRequestedError, match=r"pytorch\.compile_config: .* no graph was compiled"):
+            session.warm_up()
 
 
 @pytest.mark.field("torch_compile.mode", "observed")

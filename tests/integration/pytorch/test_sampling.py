@@ -35,6 +35,16 @@ def test_seed_decides_what_is_sampled(load: Load) -> None:
     assert one == again != other
 
 
+def test_each_replica_draws_numbers_of_its_own(load: Load) -> None:
+    """Otherwise equal prompts in two replicas would get equal answers."""
+    backend = load({"do_sample": True}, max_tokens=8, seed=3)
+    drawn = []
+    for replica in (0, 1, 0):
+        backend.seed(replica)
+        drawn.append(tokens(backend, TEXT))
+    assert drawn[0] == drawn[2] != drawn[1]
+
+
 def limits(name: str, value: float) -> Any:
     return pytest.param(name, value, id=name, marks=pytest.mark.field(name, "observed"))
 

@@ -5,6 +5,8 @@ import importlib.metadata
 import json
 import os
 import re
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +130,29 @@ class TestRun:
         assert ended.err == "interrupted before anything was measured; nothing was written\n"
         assert list(tmp_path.rglob("result.json")) == []
 
+    def test_sigterm_keeps_what_was_finished(
+        self, llem: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_sigterm: None
+    ) -> None:
+        """A scheduler that ends the job sends it some time before it kills."""
+        self.at_call(monkeypatch, 3, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        assert llem("run", "run.yaml", "-q").code == 130
+        result = json.loads((tmp_path / "results/run/result.json").read_text())
+        assert (result["status"], len(result["requests"])) == ("interrupted", 2)
+
+    @pytest.fixture
+    def own_sigterm(self) -> Iterator[None]:
+        before = signal.getsignal(signal.SIGTERM)
+        yield
+        signal.signal(signal.SIGTERM, before)
+
     def interrupt_call(self, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+        def interrupt() -> None:
+            raise KeyboardInterrupt
+
+        self.at_call(monkeypatch, number, interrupt)
+
+    def at_call(self, monkeypatch: pytest.MonkeyPatch, number: int, act: Callable[[], None]) -> None:
+        """Do something at the beginning of the n-th call of generate, the warm-up's included."""
         real = recorder_module._Model.generate
         calls: list[int] = []
 
@@ -136,7 +160,7 @@ class TestRun:
             if "custom_generate" not in arguments:
                 calls.append(1)
                 if len(calls) == number:
-                    raise KeyboardInterrupt
+                    act()
             return real(model, **arguments)
 
         monkeypatch.setattr(recorder_module._Model, "generate", generate)

@@ -111,20 +111,21 @@ def test_a_value_of_another_kind_is_not_read_as_the_one_meant(written: dict[str,
 
 
 @pytest.mark.parametrize(
-    ("more", "path"),
+    ("more", "says"),
     [
-        ({"pytorch": {"add_special_tokens": False}}, "pytorch.add_special_tokens"),
+        ({"pytorch": {"add_special_tokens": False}}, "pytorch.add_special_tokens would be ignored"),
+        ({"pytorch": {"token_healing": True}}, "pytorch.token_healing needs text"),
         (
             {"passthrough": {TOKENIZE: {"split_special_tokens": True}}, "pytorch": {}},
-            f"passthrough.{TOKENIZE}.split_special_tokens",
+            f"passthrough.{TOKENIZE}.split_special_tokens would be ignored",
         ),
     ],
-    ids=["field", "passthrough"],
+    ids=["field", "healing", "passthrough"],
 )
-def test_how_texts_become_tokens_is_ignored_where_there_is_no_text(more: dict[str, Any], path: str) -> None:
+def test_how_texts_become_tokens_is_ignored_where_there_is_no_text(more: dict[str, Any], says: str) -> None:
     made = {"synthetic": {"count": 1, "input_tokens": 4}}
     ExperimentConfig.model_validate({"model": "m", "prompts": ["a"], **more})
-    with pytest.raises(ValidationError, match=f"{re.escape(path)} would be ignored"):
+    with pytest.raises(ValidationError, match=re.escape(says)):
         ExperimentConfig.model_validate({"model": "m", "prompts": made, **more})
 
 

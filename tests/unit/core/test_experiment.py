@@ -9,7 +9,7 @@ import pytest
 from llenergymeasure.audit import recorder as recorder_module
 from llenergymeasure.audit.recorder import Recorder
 from llenergymeasure.config.models import ExperimentConfig
-from llenergymeasure.config.pytorch.entry_points import FROM_PRETRAINED, GENERATE, GENERATION_CONFIG
+from llenergymeasure.config.pytorch.entry_points import FROM_PRETRAINED, GENERATE, GENERATION_CONFIG, SET_SEED
 from llenergymeasure.core import experiment
 from llenergymeasure.core.energy.window import Meters, Window
 from llenergymeasure.core.experiment import Progress, plan, run_experiment
@@ -100,7 +100,7 @@ def test_progress_waits_for_the_slower_of_requests_and_time(configured: Configur
 def test_nothing_but_generate_runs_inside_the_window(
     configured: Configured, installed: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Trap: bookkeeping inside the energy window; every pass sets the seed, and calls generate once a batch."""
+    """Trap: bookkeeping inside the energy window; only generate, once a batch, and a later pass its seed."""
     inside: list[dict[str, int]] = []
 
     def counts() -> dict[str, int]:
@@ -116,10 +116,10 @@ def test_nothing_but_generate_runs_inside_the_window(
             inside.append(counts())
 
     monkeypatch.setattr(Meters, "window", lambda self: Watched(self.gpu, self.cpu, self.clock))
-    run_experiment(configured(measurement={"energy": False, "warmup_batches": 1}))
+    run_experiment(configured(measurement={"energy": False, "warmup_batches": 1, "repeats": 2}))
     before, after = inside
     changed = {name: number - before.get(name, 0) for name, number in after.items() if number != before.get(name, 0)}
-    assert changed == {GENERATE: 3, GENERATION_CONFIG: 3, "transformers.set_seed": 1}
+    assert changed == {GENERATE: 6, GENERATION_CONFIG: 6, SET_SEED: 1}
 
 
 def test_energy_that_was_not_wanted_is_null_with_its_reason(configured: Configured) -> None:

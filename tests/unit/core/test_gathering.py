@@ -92,6 +92,17 @@ def test_each_pass_has_figures_of_its_own(gathered: Callable[..., Result]) -> No
     assert "summary" not in result.energy.reasons
 
 
+@pytest.mark.parametrize(("ends", "differ"), [((102, 103.9), False), ((102, 104.6), True)])
+def test_passes_that_differ_are_a_warning(
+    gathered: Callable[..., Result], ends: tuple[float, float], differ: bool
+) -> None:
+    """They do the same work; when one takes a quarter longer, their mean says little."""
+    passes = [[output(100, 102, 0, 1, 2)], [output(ends[0], ends[1], 0, 1, 2)]]
+    result = gathered(Measured(window(100, 112), passes, complete=True, warmup_s=0.5))
+    assert any(warning.startswith("the passes differ: 2.308 to 3 tokens/s") for warning in result.warnings) is differ
+    assert any("passes differ" in warning for warning in result.warnings) is differ
+
+
 def test_an_interrupted_run_counts_up_to_its_last_finished_batch(gathered: Callable[..., Result]) -> None:
     partial = [*FIRST, *SECOND[:1]]
     measured = Measured(window(100, 112), by_pass(partial), complete=False, warmup_s=0.5)

@@ -101,6 +101,15 @@ def test_what_acts_is_sent(version: str, pytorch: dict[str, Any]) -> None:
     assert GENERATE_BATCH in calls
 
 
+@pytest.mark.parametrize("kernel", ["paged|sdpa", "sdpa_paged"])
+def test_a_kernel_that_reads_pages_needs_the_manager_that_writes_them(kernel: str) -> None:
+    error = refused("5.23.0", {"attn_implementation": kernel})
+    assert error.cause == (f"pytorch.attn_implementation: {kernel} reads a paged cache, which only {MODE} writes")
+    assert error.remedy == f"set {MODE}, or pytorch.attn_implementation to sdpa"
+    checked("5.23.0", {"attn_implementation": kernel, "continuous_batching": {}})
+    checked("5.23.0", {"attn_implementation": "sdpa"})
+
+
 def test_the_limit_on_the_least_output_is_named_as_it_was_written() -> None:
     error = refused("5.23.0", {"continuous_batching": {}}, output={"max_tokens": 8, "min_tokens": 4})
     assert error.cause.startswith(f"output.min_tokens: would be ignored with {MODE}")

@@ -46,6 +46,17 @@ def test_results_of_all_replicas_merge(configured: Configured) -> None:
     assert len(figures[0]) == 10
 
 
+def test_a_replica_without_work_is_refused(configured: Configured) -> None:
+    """It would load a model and draw power for nothing."""
+    with pytest.raises(RequestError) as caught:
+        run_experiment(configured({"num_processes": 3}, prompts=FIVE[:2]))
+    assert caught.value.cause == (
+        "pytorch.num_processes: 3 replicas share 2 prompts, so 1 would draw power for nothing"
+    )
+    assert caught.value.remedy == "give at least 3 prompts, or lower pytorch.num_processes"
+    assert multiprocessing.active_children() == []
+
+
 def test_progress_counts_over_all_replicas(configured: Configured) -> None:
     seen: list[Progress] = []
     run_experiment(configured({"num_processes": 2}, prompts=FIVE), seen.append)

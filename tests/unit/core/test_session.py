@@ -61,6 +61,21 @@ def test_every_pass_starts_from_the_seed(configured: Configured, recorder: Recor
     assert recorder.calls[SET_SEED] == [{"seed": 5}, {"seed": 5}]
 
 
+def test_the_first_pass_is_seeded_before_its_window(
+    configured: Configured, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = opened(configured(prompts={"inline": ["a"]}), recorder)
+    order: list[str] = []
+    generate = session.backend.generate
+    monkeypatch.setattr(session.backend, "seed", lambda replica: order.append(f"seed {replica}"))
+    monkeypatch.setattr(session.backend, "generate", lambda batch: order.append("generate") or generate(batch))
+    session.warm_up()
+    assert order == ["generate", "seed 0"]
+    session.run(lambda: False, lambda _: None)
+    session.run(lambda: False, lambda _: None)
+    assert order[2:] == ["generate", "seed 0", "generate"]
+
+
 def test_continuous_batching_takes_all_prompts_at_once(configured: Configured, recorder: Recorder) -> None:
     session = opened(configured({"continuous_batching": {}}, prompts=FIVE), recorder)
     session.run(lambda: False, lambda _: None)

@@ -64,6 +64,7 @@ class PyTorchBackend:
         self.generation: dict[str, Any] = {}
         self.warnings: list[str] = []
         self._wait: Callable[[], None] | None = None  # for the devices that the model is on
+        self._criteria: Any = None  # the class; looking it up takes as long as some steps of a small model
         self._drafts: list[tuple[Any, Any]] = []  # the draft model, and its generation config before the first call
 
     def load(self) -> None:
@@ -87,6 +88,7 @@ class PyTorchBackend:
                 self.model.forward, **materialise(call[TORCH_COMPILE], self.api)
             )
         self._wait = self._synchronizer()
+        self._criteria = self.api.resolve("transformers.StoppingCriteriaList")
 
     def _end_token(self) -> str:
         if (token := getattr(self.tokenizer, "eos_token", None)) is not None:
@@ -217,7 +219,7 @@ class PyTorchBackend:
             return pytorch_continuous.generate(self, batch)
         clock = StepClock(self._wait)
         arguments = self.generation_arguments()
-        criteria = self.api.resolve("transformers.StoppingCriteriaList")([clock])
+        criteria = self._criteria([clock])
         width = batch.inputs["input_ids"].shape[-1]
         with self._autocast():
             start = time.perf_counter()
