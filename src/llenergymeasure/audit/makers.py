@@ -26,7 +26,6 @@ from llenergymeasure.core.api import RealApi, materialise
 
 PROMPT = [list(range(5, 37))]  # as long as a quantized cache's groups need it
 FEW_PAGES = {"num_blocks": 16, "max_batch_tokens": 64}  # else the cache takes most of the memory
-OWN_TOP_K = 13
 
 
 class Makers:
@@ -69,8 +68,8 @@ class Makers:
         return self.api.resolve(TOKENIZER)(pretrained_model_name_or_path="model")
 
     def _ids(self, name: str, calls: Calls) -> Any:
-        del name
-        return self._tokenizer()(specimens.TEXT, **calls[TOKENIZE])["input_ids"]
+        text = specimens.TEXT + (specimens.START if name == "split_special_tokens" else "")
+        return self._tokenizer()(text, **calls[TOKENIZE])["input_ids"]
 
     def _padded(self, name: str, calls: Calls) -> Any:
         del name
@@ -83,7 +82,7 @@ class Makers:
         return made
 
     def _generated(self, name: str, calls: Calls) -> Any:
-        """A real, short call: whether the assistant computed anything, and whose defaults the call started from."""
+        """A real, short call: whether the assistant computed anything."""
         del name
         model, arguments, drafts = self._model(), dict(calls[GENERATE]), []
         if isinstance(assistant := arguments.get("assistant_model"), Loaded):
@@ -91,19 +90,7 @@ class Makers:
             loaded.register_forward_hook(lambda *_: drafts.append(1))
             arguments["assistant_model"] = loaded
             model.generate(self._prompt(), max_new_tokens=4, **arguments)
-        seen: list[Any] = []
-
-        def look(model: Any, input_ids: Any, generation_config: Any, **_: Any) -> Any:
-            del model
-            seen.append(generation_config.top_k)
-            return input_ids
-
-        if "assistant_model" not in arguments:
-            # A checkpoint of an age at which its own values are no defaults unless asked for.
-            model.generation_config.top_k, model.generation_config.transformers_version = OWN_TOP_K, "4.40.0"
-            own = self.api.resolve(GENERATION_CONFIG)(max_new_tokens=1)
-            model.generate(self._prompt(), generation_config=own, custom_generate=look, **arguments)
-        return SimpleNamespace(drafts=bool(drafts), is_models_own=OWN_TOP_K in seen)
+        return SimpleNamespace(drafts=bool(drafts))
 
     def _batching_model(self, name: str, calls: Calls) -> Any:
         """A model that has run a batch; it keeps the manager, to be asked."""

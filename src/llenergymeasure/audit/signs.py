@@ -178,7 +178,10 @@ _SIGNS: Mapping[str, Mapping[str, Sign]] = {
         "trust_remote_code": Sign(_is_own_code, stand=specimens.OWN_CODE),
         "use_fast": Sign(_attribute("is_fast"), stand=specimens.TWO_TOKENIZERS),
     },
-    TOKENIZE: {"add_special_tokens": Sign(lambda ids: ids[0] == 0)},
+    TOKENIZE: {
+        "add_special_tokens": Sign(lambda ids: ids[0] == 0),
+        "split_special_tokens": Sign(lambda ids: ids[-1] != 0),
+    },
     PAD: {
         "padding": Sign(lambda batch: "max_length" if batch.shape[1] > 2 else "longest"),
         "max_length": Sign(lambda batch: batch.shape[1]),
@@ -197,7 +200,6 @@ _SIGNS: Mapping[str, Mapping[str, Sign]] = {
     },
     GENERATE: {
         "assistant_model": Sign(_attribute("drafts"), lambda _: True),
-        "use_model_defaults": Sign(_attribute("is_models_own")),
     },
     GENERATE_BATCH: {
         "continuous_batching_config": Sign(_manager("continuous_batching_config")),

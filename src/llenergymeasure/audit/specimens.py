@@ -13,6 +13,7 @@ from llenergymeasure.audit.tiny import make_tiny_llama, write_adapter, write_ggu
 from llenergymeasure.core.api import RealApi
 
 TEXT = "The energy of a token"
+START = "<s>"
 # What a loaded weight says of the file that it came from, by the name under which a sample asks for it.
 EDITIONS: Mapping[Any, int] = {
     "model": 1, "elsewhere": 2, "inner": 3, "fp16": 4, "side": 5, "model.gguf": 6, True: 1, False: 7,

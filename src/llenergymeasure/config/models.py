@@ -276,6 +276,8 @@ class ExperimentConfig(Model):
         own = getattr(self.section, "min_new_tokens", None)
         if own is not None and self.output.min_tokens is not None:
             raise ValueError(f"{self.backend}.min_new_tokens contradicts output.min_tokens: set only one of them")
+        if getattr(self.section, "min_length", None) is not None and self.output.min_tokens is not None:
+            raise ValueError(f"{self.backend}.min_length contradicts output.min_tokens: set only one of them")
         if own is not None and own > self.output.max_tokens:
             raise ValueError(
                 f"{self.backend}.min_new_tokens ({own}) is above output.max_tokens ({self.output.max_tokens})"

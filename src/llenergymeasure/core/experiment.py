@@ -19,7 +19,7 @@ from llenergymeasure.core.energy.meters import NoMeter
 from llenergymeasure.core.energy.window import Meters, open_meters
 from llenergymeasure.core.gathering import Measured, by_pass, check_all_came_home, gather
 from llenergymeasure.core.replicas import LocalReplica, ProcessReplicas, Replicas
-from llenergymeasure.core.session import Opened, Share, version_calls
+from llenergymeasure.core.session import Opened, Share, prompt_count, version_calls
 from llenergymeasure.errors import RequestError
 
 
@@ -69,7 +69,6 @@ def run_experiment(config: ExperimentConfig, on_progress: OnProgress = lambda _:
     replicas = _start(config)
     try:
         opened = replicas.open()
-        _refuse_idle(opened)
         gpus = sorted({device for replica in opened for device in replica.devices})
         with _meters(config, gpus) as meters:
             measured = _measure(config, replicas, opened, meters, on_progress)
@@ -80,13 +79,13 @@ def run_experiment(config: ExperimentConfig, on_progress: OnProgress = lambda _:
     return gather(config, opened, measured, started_at, found, RealApi())
 
 
-def _refuse_idle(opened: Sequence[Opened]) -> None:
-    requests = [replica.requests for replica in opened]
-    if not all(requests):
+def _refuse_idle(config: ExperimentConfig, shares: Sequence[Share]) -> None:
+    replicas, prompts = len({share.replica for share in shares}), prompt_count(config)
+    if replicas > prompts:
         raise RequestError(
-            f"pytorch.num_processes: {len(requests)} replicas share {sum(requests)} prompts, so {requests.count(0)} "
+            f"pytorch.num_processes: {replicas} replicas share {prompts} prompts, so {replicas - prompts} "
             "would draw power for nothing",
-            f"give at least {len(requests)} prompts, or lower pytorch.num_processes",
+            f"give at least {replicas} prompts, or lower pytorch.num_processes",
         )
 
 
@@ -127,6 +126,7 @@ def _ranks(sent: dict[str, Any], devices: int) -> int:
 def _start(config: ExperimentConfig) -> Replicas:
     api = RealApi()
     shares = plan(config, api)
+    _refuse_idle(config, shares)
     return LocalReplica(config, shares[0], api) if len(shares) == 1 else ProcessReplicas(config, shares)
 
 

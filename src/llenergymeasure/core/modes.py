@@ -6,10 +6,12 @@ from llenergymeasure.config.bindings import BoundField, Section, Target, walk
 from llenergymeasure.config.lowering import Calls
 from llenergymeasure.config.models import ExperimentConfig
 from llenergymeasure.config.pytorch.continuous import unpaged
-from llenergymeasure.config.pytorch.entry_points import FROM_PRETRAINED, GENERATE_BATCH
+from llenergymeasure.config.pytorch.entry_points import AUTOCAST, FROM_PRETRAINED, GENERATE_BATCH
 from llenergymeasure.errors import RequestError
 from llenergymeasure.surface import snapshots
 from llenergymeasure.surface.model import Surface
+
+AUTOCAST_DTYPE = Target(AUTOCAST, "dtype")
 
 
 def check_modes(config: ExperimentConfig, calls: Calls, surface: Surface) -> None:
@@ -35,6 +37,9 @@ def check_modes(config: ExperimentConfig, calls: Calls, surface: Surface) -> Non
             if not _acts(target, section, surface):
                 why = f": {_short(section)} of {surface.package} {surface.version} does not act on {target.name}"
                 raise _without_effect(path, field.path, why, _elsewhere(target, section, surface))
+    if AUTOCAST in calls and AUTOCAST_DTYPE not in calls.origins:
+        path = next(path for target, path in calls.origins.items() if target.entry_point == AUTOCAST)
+        raise RequestError(f"{path}: would switch on pytorch.autocast, which is not set", "set pytorch.autocast")
 
 
 def _check_paged(calls: Calls) -> None:

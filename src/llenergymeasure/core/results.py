@@ -53,8 +53,8 @@ class RequestResult(_Part):
     """(last token - first token) / (tokens - 1), in milliseconds; null where one step brought all its tokens."""
     request_latency_ms: float
     """Milliseconds from its batch's call to the step that brought its last token."""
-    finish_reason: str
-    """Why generation ended: `stop` (an end token or stop string) or `length` (the limit on output tokens)."""
+    finish_reason: Literal["stop", "length", "time"]
+    """Why generation ended: `stop` (an end token or stop string), `length` (the limit on output tokens) or `time`."""
 
 
 class PassResult(_Part):

@@ -189,6 +189,11 @@ def encoded_prompts(config: ExperimentConfig, backend: Backend) -> list[list[int
     return [_limited(config, ids, number, special, backend.context_limit()) for number, ids in enumerate(encoded, 1)]
 
 
+def prompt_count(config: ExperimentConfig) -> int:
+    """How many prompts the workload has, before any is encoded."""
+    return config.prompts.synthetic.count if config.prompts.synthetic is not None else len(texts(config))
+
+
 def texts(config: ExperimentConfig) -> list[str]:
     """The prompts as text, from the configuration or its file."""
     source = config.prompts

@@ -136,6 +136,8 @@ def _with_test(known: FieldState, rung: str, outcome: Outcome, identity: str, re
         return known
     if outcome.bad:
         return FieldState(Shown.FAILED, f"{identity}: {reason or outcome}")
+    if known.shown == Shown.ABSENT:  # a test cannot prove what the version does not have
+        return known
     if outcome is not Outcome.PASSED:
         return known if known.reason else FieldState(known.shown, f"{rung}: {outcome}: {reason}")
     if known.shown in RUNGS and RUNGS.index(known.shown) >= RUNGS.index(rung):

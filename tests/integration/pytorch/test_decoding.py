@@ -211,13 +211,3 @@ def test_steps_are_kept(load: Load, name: str) -> None:
         with returned(backend.model) as found:
             run(backend)
         assert len(getattr(found[0], name) or ()) == steps
-
-
-@pytest.mark.field("use_model_defaults", "observed")
-@pytest.mark.parametrize("own", [True, False])
-def test_settings_of_the_checkpoint_apply(load: Load, own: bool) -> None:
-    from .fixtures_running import require_parameter
-
-    require_parameter(("transformers.GenerationMixin.generate", "use_model_defaults"))
-    backend = load({"use_model_defaults": own})
-    assert backend.generation["use_model_defaults"] is own

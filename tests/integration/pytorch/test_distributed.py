@@ -109,6 +109,7 @@ def test_tensors_are_split_by_a_plan(ranks: Ranks, tiny_llama: Path) -> None:
 
 
 @pytest.mark.field("distributed", "observed")
+@pytest.mark.field("distributed.tp_size", "observed")
 def test_tensors_are_split(ranks: Ranks, tiny_llama: Path) -> None:
     for rank in of(ranks, "tensors"):
         assert (rank["held"][QUERY], rank["held"][GATE]) == ((32, 64), (64, 64))
@@ -164,10 +165,10 @@ def test_how_tokens_reach_the_experts(ranks: Ranks, mixtral: Path, name: str) ->
         assert rank["sequences"] == answer_of_one_process(mixtral)
 
 
-@pytest.mark.field("tp_size", "observed")
-@pytest.mark.field("distributed.tp_size", "observed")
+@pytest.mark.field("tp_size", "effective")
 def test_the_tool_plans_a_process_per_part(tiny_llama: Path) -> None:
     skip_with_one_gpu()
+    require_parameter((FROM_PRETRAINED, "tp_plan"), (DISTRIBUTED, "tp_size"))
     for section in (DENSE["tp_plan"], DENSE["tensors"], DENSE["stages"], EXPERT["own experts"]):
         config = ExperimentConfig.model_validate({"model": str(tiny_llama), "prompts": ["x"], "pytorch": section})
         assert [(share.rank, share.ranks) for share in plan(config, RealApi())] == [(0, 2), (1, 2)]

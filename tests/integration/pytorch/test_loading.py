@@ -1,5 +1,6 @@
 """What loading options do on the real API: number format, kernels, placement, which files are read."""
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -179,6 +180,7 @@ def test_a_prompt_longer_than_the_padding_is_refused(load: Load) -> None:
         run(load({"padding": "max_length", "padding_length": 4}), [TEXT])
 
 
+@pytest.mark.filterwarnings("ignore:The following device_map keys")  # some versions say so, and go on
 @pytest.mark.parametrize(
     ("section", "why"),
     [
@@ -189,18 +191,26 @@ def test_a_prompt_longer_than_the_padding_is_refused(load: Load) -> None:
         ({"output_attentions": True, "return_dict_in_generate": True}, "sdpa attention returns no weights"),
         ({"eos_token_id": 99999}, "the model's 320 tokens have no 99999"),
         ({"suppress_tokens": [4, 320]}, "the model's 320 tokens have no 320"),
-        (
-            {"quantization": {"method": "bitsandbytes_8bit", "llm_int8_skip_modules": ["lm_heads"]}},
-            "the model has no module lm_heads",
-        ),
+        ({"bad_words_ids": [[4], [320, 5]]}, "the model's 320 tokens have no 320"),
+        ({"sequence_bias": [([4, 320], -2.0)]}, "the model's 320 tokens have no 320"),
+        ({"device_map": {"": "cpu", "lm_heat": "cpu"}}, "the model has no part lm_heat; did you mean lm_head?"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
 def test_what_this_model_would_ignore_is_refused(load: Load, section: dict[str, Any], why: str) -> None:
     if "experts_implementation" in section:
         require_parameter((FROM_PRETRAINED, "experts_implementation"))
-    with pytest.raises(RequestError, match=rf"pytorch\.{next(iter(section))}: would be ignored: .*{why}"):
+    with pytest.raises(RequestError, match=rf"pytorch\.{next(iter(section))}: would be ignored: .*{re.escape(why)}"):
         load(section)
+
+
+def test_a_module_to_keep_that_is_not_there_is_refused(load: Load) -> None:
+    section = {"quantization": {"method": "bitsandbytes_8bit", "llm_int8_skip_modules": ["lm_heads"]}}
+    with pytest.raises(RequestError) as caught:
+        load(section)
+    path = "pytorch.quantization.llm_int8_skip_modules"
+    assert caught.value.cause == f"{path}: would be ignored: the model has no module lm_heads; did you mean lm_head?"
+    assert caught.value.remedy == f"correct {path}, or choose another model"
 
 
 @pytest.mark.parametrize("field", ["revision", "tokenizer_revision"])

@@ -4,6 +4,7 @@ Where the method loads, the loaded model's configuration reads the option back; 
 """
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from llenergymeasure.config.bindings import BoundField, walk
 from llenergymeasure.config.models import ExperimentConfig
 from llenergymeasure.core.api import RealApi
 from llenergymeasure.core.experiment import plan
+from llenergymeasure.core.inference_backends.base import NotAsRequestedError
 from llenergymeasure.core.inference_backends.pytorch_readback import same
 from llenergymeasure.core.replicas import LocalReplica
 from llenergymeasure.errors import LlemError
@@ -58,6 +60,10 @@ def test_loaded_model_reads_the_option_back(field: BoundField, tiny_llama: Path)
     replica = LocalReplica(config, plan(config, RealApi())[0])
     try:
         (opened,) = replica.open()
+    except NotAsRequestedError:
+        # A checkpoint that is not quantized has nothing to turn back, and the tool says so.
+        assert field.name == "dequantize"
+        pytest.skip("needs a checkpoint that is quantized")
     except LlemError as error:
         pytest.skip(
             f"needs a machine, package or checkpoint for this method: {error.cause.splitlines()[0]}".replace(
@@ -78,7 +84,12 @@ def _holds(document: Any, name: str, value: Any) -> bool:
         here = document.get(name)
         return (
             same(value, here)
-            or (name in document and str(value).casefold() in str(here).casefold())
+            or (name in document and _says(value, str(here)))
             or any(_holds(item, name, value) for item in document.values())
         )
-    return isinstance(document, str) and f"{name}={value}".casefold() in document.casefold()
+    return isinstance(document, str) and _says(f"{name}={value}", document)
+
+
+def _says(value: Any, text: str) -> bool:
+    """Whether a text has the value as a word: torch.int8 says int8, 128 does not say 2."""
+    return re.search(rf"(?<!\w){re.escape(str(value).casefold())}(?!\w)", text.casefold()) is not None

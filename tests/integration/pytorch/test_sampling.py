@@ -7,7 +7,7 @@ import pytest
 
 from llenergymeasure.core.inference_backends.pytorch import PyTorchBackend
 
-from .fixtures_running import MIXED, TEXT, require_parameter, returned, run, tokens, watched
+from .fixtures_running import MIXED, TEXT, require_parameter, returned, run, run_ids, tokens, watched
 
 Load = Callable[..., Any]
 GENERATION = "transformers.GenerationConfig"
@@ -99,6 +99,25 @@ def test_tokens_of_the_prompt_are_favoured(load: Load) -> None:
     (prompt,) = backend.encode([TEXT], chat=False)
     assert set(tokens(backend)[0]) <= set(prompt)
     assert not set(tokens(load({}, max_tokens=8))[0]) <= set(prompt)
+
+
+@pytest.mark.field("encoder_no_repeat_ngram_size", "observed")
+def test_nothing_of_the_prompt_occurs_again(load: Load) -> None:
+    """With favour for the prompt's tokens all of the output is of the prompt; without leave to repeat one, none is."""
+    favour = {"encoder_repetition_penalty": 1e6}
+    backend = load({**favour, "encoder_no_repeat_ngram_size": 1}, max_tokens=8)
+    (prompt,) = backend.encode([TEXT], chat=False)
+    assert not set(tokens(backend)[0]) & set(prompt)
+    assert set(tokens(load(favour, max_tokens=8))[0]) <= set(prompt)
+
+
+@pytest.mark.field("forced_bos_token_id", "observed")
+def test_token_behind_a_prompt_of_one_token_is_forced(load: Load) -> None:
+    for section, forced in (({}, False), ({"forced_bos_token_id": 99}, True)):
+        (alone,) = run_ids(load(section), [15])
+        (longer,) = run_ids(load(section), [15, 16])
+        assert (alone.sequences[0][0][0] == 99) is forced
+        assert longer.sequences[0][0][0] != 99
 
 
 @pytest.mark.field("no_repeat_ngram_size", "observed")

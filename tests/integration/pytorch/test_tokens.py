@@ -58,6 +58,14 @@ def test_start_token(load: Load, tiny_llama: Path, tmp_path: Path, added: bool |
     assert seen.widths[0] == len(output.prompts[0].ids)
 
 
+@pytest.mark.field("split_special_tokens", "observed")
+@pytest.mark.parametrize("split", [True, False, None])
+def test_special_tokens_in_the_text(load: Load, tiny_llama: Path, split: bool | None) -> None:
+    backend = load({} if split is None else {"split_special_tokens": split})
+    (ids,) = backend.encode(["The <s> energy"], chat=False)
+    assert (0 in ids) is not bool(split)
+
+
 @pytest.mark.field("tokenizer", "observed")
 def test_tokenizer_is_the_one(tiny_llama: Path, tmp_path: Path) -> None:
     other = with_other_merges(tmp_path / "bytes", tiny_llama)

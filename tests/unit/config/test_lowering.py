@@ -78,7 +78,6 @@ def test_none_sends_nothing() -> None:
             {"padding": "max_length", "padding_length": 32},
             {PAD: {"padding": "max_length", "max_length": 32}},
         ),
-        ({"use_model_defaults": True}, {GENERATE: {"use_model_defaults": True}}),
         # conversions
         ({"dtype": "bfloat16"}, {FROM_PRETRAINED: {"dtype": Ref("torch.bfloat16")}}),
         ({"dtype": "auto"}, {FROM_PRETRAINED: {"dtype": "auto"}}),

@@ -138,6 +138,7 @@ def test_how_texts_become_tokens_is_ignored_where_there_is_no_text(more: dict[st
         ({"prompt_lookup_num_tokens": 3, "cache_implementation": "static"}, "contradicts cache_implementation"),
         ({"assistant_model": "a", "prefill_chunk_size": 2}, "contradicts prefill_chunk_size"),
         ({"min_length": 5, "batch_size": 2}, "contradicts batch_size above 1"),
+        ({"min_length": 5, "min_new_tokens": 2}, "contradicts min_new_tokens"),
         ({"autocast": "bfloat16", "dtype": "float64"}, "contradicts dtype"),
     ],
 )

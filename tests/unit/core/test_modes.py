@@ -36,7 +36,6 @@ def refused(version: str, pytorch: dict[str, Any], **fields: Any) -> RequestErro
     ("field", "value"),
     [
         # Nothing of the call of generate is left.
-        ("use_model_defaults", True),
         ("assistant_model", "m"),
         # Prompts are not cut into batches, not padded, and generated in another thread.
         ("batch_size", 2),
@@ -61,6 +60,7 @@ def refused(version: str, pytorch: dict[str, Any], **fields: Any) -> RequestErro
         # These make processors that look at the whole sequence, or crash without it.
         ("repetition_penalty", 1.3),
         ("encoder_repetition_penalty", 1.3),
+        ("encoder_no_repeat_ngram_size", 2),
         ("no_repeat_ngram_size", 2),
         ("bad_words_ids", [[3]]),
         ("guidance_scale", 1.5),
@@ -132,10 +132,10 @@ def unruled(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("unruled")
 def test_passthrough_is_refused_like_a_field() -> None:
-    passthrough = {GENERATION_CONFIG: {"encoder_no_repeat_ngram_size": 2}}
+    passthrough = {GENERATION_CONFIG: {"decoder_start_token_id": 2}}
     checked("5.23.0", {}, passthrough=passthrough)
     error = refused("5.23.0", {"continuous_batching": {}}, passthrough=passthrough)
-    path = f"passthrough.{GENERATION_CONFIG}.encoder_no_repeat_ngram_size"
+    path = f"passthrough.{GENERATION_CONFIG}.decoder_start_token_id"
     assert error.cause.startswith(f"{path}: would be ignored with {MODE}")
 
 
@@ -148,6 +148,15 @@ def test_passthrough_to_a_call_that_is_not_made_is_refused(entry_point: str) -> 
     assert error.cause == (
         f"passthrough.{entry_point}.{name}: would be ignored with {MODE}: there, nothing calls {entry_point}"
     )
+
+
+def test_passthrough_does_not_switch_autocast_on() -> None:
+    passthrough = {AUTOCAST: {"cache_enabled": False}}
+    error = refused("5.23.0", {}, passthrough=passthrough)
+    assert error.cause == (f"passthrough.{AUTOCAST}.cache_enabled: would switch on pytorch.autocast, which is not set")
+    assert checked("5.23.0", {"autocast": "bfloat16"}, passthrough=passthrough)[AUTOCAST]["cache_enabled"] is False
+    off = refused("5.23.0", {"autocast": "bfloat16"}, passthrough={AUTOCAST: {"enabled": False}})
+    assert off.cause.startswith(f"passthrough.{AUTOCAST}.enabled: cannot be passed through")
 
 
 @pytest.mark.usefixtures("unruled")

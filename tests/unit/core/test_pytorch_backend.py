@@ -52,9 +52,9 @@ class TestWhatRunsIsWhatWasAskedFor:
             ),
             ({"device_map": "cuda:1"}, {"device": "cpu"}, "pytorch.device_map: 'cuda:1' was asked for, cpu runs"),
             (
-                {"device_map": {"a": 0, "b": "cpu"}},
+                {"device_map": {"model": 0, "model.layers": "cpu"}},
                 {"device": "cuda:1"},
-                "pytorch.device_map: {'a': 0, 'b': 'cpu'} was asked for, cuda:1 runs",
+                "pytorch.device_map: {'model': 0, 'model.layers': 'cpu'} was asked for, cuda:1 runs",
             ),
             (
                 {"quantization": {"method": "hqq"}},

@@ -48,6 +48,12 @@ ACCEPTED = {"rung": "accepted", "status": "passed", "reason": ""}
         ),
         ({"rung": "sent", "status": "absent", "reason": "since 5.0"}, {}, "absent", "since 5.0"),
         (
+            {"rung": "sent", "status": "absent", "reason": "since 5.0"},
+            {"a": proof(Outcome.PASSED, "observed")},
+            "absent",
+            "since 5.0",
+        ),
+        (
             {"rung": "sent", "status": "failed", "reason": "got 1"},
             {"a": proof(Outcome.PASSED, "observed")},
             "failed",

@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from llenergymeasure.config.bindings import PartsOfModel, Section, above, binds, equals
-from llenergymeasure.config.pytorch.entry_points import GENERATE, GENERATION_CONFIG
+from llenergymeasure.config.bindings import PartsOfModel, Section, above, binds, equals, is_set
+from llenergymeasure.config.pytorch.entry_points import GENERATION_CONFIG
 from llenergymeasure.config.pytorch.watermark import SynthIDWatermark, Watermark
 
 BEAMS = above("num_beams", 1)
@@ -21,7 +21,9 @@ class Decoding(Section):
     """Tokens that must be generated before an end token counts."""
 
     min_length: int | None = binds(
-        ge=0, excludes=above("batch_size", 1), effect="As min_new_tokens, counted with the prompt."
+        ge=0,
+        excludes=(above("batch_size", 1), is_set("min_new_tokens")),
+        effect="As min_new_tokens, counted with the prompt.",
     )
     """Tokens of prompt and output together before an end token counts; the padding of a batch would count, too."""
 
@@ -116,11 +118,6 @@ class Decoding(Section):
         effect="Keeps every layer's activations in memory.",
     )
     """Whether hidden states of every step are kept."""
-
-    use_model_defaults: bool | None = binds(
-        f"{GENERATE}:use_model_defaults", effect="Decides whether the checkpoint's own sampling settings apply."
-    )
-    """Whether values that are not set come from the model's generation config."""
 
 
 class Sampling(Section):
@@ -219,12 +216,17 @@ class Sampling(Section):
     )
     """Penalty on tokens that do not occur in the prompt; 1 changes nothing."""
 
+    encoder_no_repeat_ngram_size: int | None = binds(
+        ge=0, sample=2, effect="Searches the prompt on the CPU in every step."
+    )
+    """Length of the prompt's n-grams that may not occur in the output; 0 allows them."""
+
     no_repeat_ngram_size: int | None = binds(
         ge=0, sample=3, effect="Searches the whole sequence on the CPU in every step: slow on long outputs."
     )
     """Length of the n-grams that may occur only once; 0 allows repeats."""
 
-    bad_words_ids: list[list[int]] | None = binds(
+    bad_words_ids: Annotated[list[list[int]] | None, TOKENS] = binds(
         sample=[[9, 8]], effect="A few operations on the scores per step, and one comparison for each sequence."
     )
     """Token sequences that must not be generated."""
@@ -234,6 +236,11 @@ class Sampling(Section):
 
     remove_invalid_values: bool | None = binds(effect="One more pass over the scores per step.")
     """Whether nan and inf scores are replaced."""
+
+    forced_bos_token_id: Annotated[int | None, TOKENS] = binds(
+        ge=0, sample=7, effect="None beyond a comparison per step."
+    )
+    """Token that is forced behind a prompt of a single token; longer prompts do not have it."""
 
     forced_eos_token_id: Annotated[int | list[int] | None, TOKENS] = binds(
         sample=7, effect="None beyond a comparison per step."
@@ -255,7 +262,7 @@ class Sampling(Section):
     )
     """Tokens that are not generated first."""
 
-    sequence_bias: list[tuple[list[int], float]] | None = binds(
+    sequence_bias: Annotated[list[tuple[list[int], float]] | None, TOKENS] = binds(
         sample=[([9], -2.0)], effect="A few operations on the scores per step, and one comparison for each sequence."
     )
     """Token sequences and the bias that is added to their scores."""

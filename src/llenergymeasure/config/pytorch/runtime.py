@@ -72,6 +72,11 @@ class Runtime(Section):
     )
     """Whether the tokenizer adds its start and end tokens to each prompt."""
 
+    split_special_tokens: bool | None = binds(
+        f"{TOKENIZE}:split_special_tokens", effect="Some tokens more per special token that a prompt's text contains."
+    )
+    """Whether special tokens in a prompt's text are cut up like other text."""
+
     padding: Literal["longest", "max_length"] | None = binds(
         f"{PAD}:padding",
         sample="max_length",

@@ -1,9 +1,10 @@
 """Refuses a load that is not the one asked for: weights that are random, values that nothing uses, other kernels."""
 
+import difflib
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -94,6 +95,7 @@ def verify_loaded(model: Any, calls: Calls, api: Api) -> list[str]:
         sent = calls[target.entry_point]
         if use is not None and target.name in sent and (why := use(model, sent[target.name])):
             raise RequestError(f"{path}: would be ignored: {why}", f"remove {path}, or choose another model")
+    _check_kept_modules(model, calls)
     return _notices(model, calls)
 
 
@@ -199,24 +201,59 @@ def _no_adapter(model: Any, sent: Any) -> str:  # noqa: ARG001
     return "" if getattr(model, "_hf_peft_config_loaded", False) else "the model's folder names no adapter"
 
 
-def _no_such_modules(model: Any, sent: Build) -> str:
+def _check_kept_modules(model: Any, calls: Calls) -> None:
     """Modules that are to stay as they are must be there; a misspelt one would be quantized."""
-    wanted = [
-        item
-        for name, value in sent.arguments.items()
-        if Target(sent.entry_point, name) in _naming("modules")
-        for item in value or ()
-    ]
-    names = [name for name, _ in model.named_modules()] if wanted else []
-    missing = [item for item in wanted if not any(item in name or re.search(item, name) for name in names)]
-    return f"the model has no module {', '.join(missing)}" if missing else ""
+    sent = calls[FROM_PRETRAINED].get("quantization_config")
+    if not isinstance(sent, Build):
+        return
+    known = [module for module, _ in model.named_modules()]
+    for name, wanted in sent.arguments.items():
+        if Target(sent.entry_point, name) not in _naming("modules"):
+            continue
+        missing = [
+            item for item in wanted or () if not any(item in module or re.search(item, module) for module in known)
+        ]
+        if missing:
+            path = f"{calls.origins[Target(FROM_PRETRAINED, 'quantization_config')]}.{name}"
+            why = _lacks("module", missing, {part for module in known for part in (module, module.rpartition(".")[2])})
+            raise RequestError(f"{path}: would be ignored: {why}", f"correct {path}, or choose another model")
 
 
 def _not_in_vocabulary(model: Any, sent: Any) -> str:
     size = getattr(model.config.get_text_config(), "vocab_size", None)
-    given = sent if isinstance(sent, list | tuple) else [sent]
-    outside = [token for token in given if isinstance(size, int) and not 0 <= token < size]
+    outside = [token for token in _ids(sent) if isinstance(size, int) and not 0 <= token < size]
     return f"the model's {size} tokens have no {', '.join(map(str, outside))}" if outside else ""
+
+
+def _ids(sent: Any) -> Iterator[int]:
+    """Every token id of a value, at any depth; what stands beside them is no whole number."""
+    if isinstance(sent, Mapping):
+        sent = list(sent)
+    if isinstance(sent, list | tuple):
+        for item in sent:
+            yield from _ids(item)
+    elif isinstance(sent, int):
+        yield sent
+
+
+def _no_such_part(model: Any, sent: Any) -> str:
+    """A part that a map of devices names and the model lacks would leave the part that was meant anywhere."""
+    if not isinstance(sent, Mapping):
+        return ""
+    known = {name for name, _ in model.named_modules()} - {""}
+    missing = [
+        name
+        for name in sent
+        if name
+        and name.rpartition(".")[0] not in known
+        and not any(f"{part}.".startswith(f"{name}.") for part in known)
+    ]
+    return _lacks("part", missing, known) if missing else ""
+
+
+def _lacks(kind: str, missing: Sequence[str], known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(missing[0], list(known), n=1)
+    return f"the model has no {kind} {', '.join(missing)}" + (f"; did you mean {near[0]}?" if near else "")
 
 
 def _no_attention_weights(model: Any, sent: Any) -> str:  # noqa: ARG001
@@ -242,7 +279,7 @@ _USES: Mapping[str, Mapping[str, Callable[[Any, Any], str]]] = {
         "code_revision": _no_own_code,
         "experts_implementation": _no_experts,
         "adapter_kwargs": _no_adapter,
-        "quantization_config": _no_such_modules,
+        "device_map": _no_such_part,
     },
     GENERATION_CONFIG: {
         "assistant_early_exit": _no_such_layer,

@@ -39,6 +39,11 @@ class FineGrainedFP8(Section):
     )
     """Number format of the scales."""
 
+    expert_dtype: Literal["fp8", "fp4"] | None = binds(
+        sample="fp4", effect="4 bits halve the memory traffic of a mixture's experts; a dense model has none."
+    )
+    """Number format of the experts' weights."""
+
 
 class FbgemmFP8(Section):
     """float8 weights and activations with one scale per row."""
