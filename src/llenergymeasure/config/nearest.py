@@ -35,7 +35,7 @@ class Place:
     switches: bool = False
 
 
-def suggestion(location: Location) -> str:
+def suggestion(location: Location) -> str:  # noqa: PLR0911 - one return per kind of answer
     """What a user may have meant by a field that is not known at `location`, as pydantic spells that."""
     *around, name = location
     models = models_at(tuple(around))
@@ -48,6 +48,8 @@ def suggestion(location: Location) -> str:
     if section and len(longer) == 1:
         return f"did you mean {spell((*section, *longer))}?"
     meant = _by_meaning(section, str(name))
+    if said := [place.choice for place in meant if place.switches and place.choice.partition(": ")[2] in around]:
+        return f"{said[0]} says so already: remove {name}"
     of_another_kind = all(place.location == (*section, name) for place in meant)
     if of_another_kind and (spelled := _by_spelling(section, str(name), here)):
         other = f"; {name} goes {_choices(meant)}" if meant else ""
@@ -127,7 +129,10 @@ def _by_spelling(section: tuple[str, ...], name: str, here: list[str]) -> str:
     likeness = {spell((*section, other)): _likeness(name, other) for other in here}
     likeness = {path: ratio + 0.1 for path, ratio in likeness.items() if ratio >= _HERE}
     for place in places():
-        if place.location[-1] != name and (ratio := _likeness(name, place.location[-1])) >= _ELSEWHERE:
+        of_another_kind = place.location[:-1] == section and place.location[-1] not in here
+        if place.location[-1] == name or of_another_kind:
+            continue
+        if (ratio := _likeness(name, place.location[-1])) >= _ELSEWHERE:
             likeness.setdefault(spell(place.location), ratio)
     return max(likeness, key=lambda path: likeness[path], default="")
 

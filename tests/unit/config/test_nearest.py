@@ -18,6 +18,14 @@ from llenergymeasure.config.renames import renames
         (("output", "max_new_tokens"), "did you mean output.max_tokens?"),
         (("pytorch", "quantization_config"), "did you mean pytorch.quantization?"),
         (("pytorch", "load_in_4bit"), "did you mean pytorch.quantization with method: bitsandbytes_4bit?"),
+        (
+            ("pytorch", "quantization", "bitsandbytes_4bit", "load_in_4bit"),
+            "method: bitsandbytes_4bit says so already: remove load_in_4bit",
+        ),
+        (
+            ("pytorch", "quantization", "bitsandbytes_4bit", "quant_typ"),
+            "did you mean pytorch.quantization.bnb_4bit_quant_type?",
+        ),
         (("pytorch", "load_in_8bit"), "did you mean pytorch.quantization with method: bitsandbytes_8bit?"),
         # The right name in the wrong section: around it first, then inside it, then elsewhere.
         (("pytorch", "revision"), "did you mean revision, at the top level?"),
