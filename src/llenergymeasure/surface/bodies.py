@@ -105,7 +105,7 @@ class _Context:
         if isinstance(node.ops[0], ast.In | ast.NotIn) and self.is_variable(right):
             via = "contains" if isinstance(left, ast.Constant) else "loop"
             for name in self.strings(left):
-                yield Found(name, via, line=node.lineno)
+                yield Found(name, via, ignored=self.only_to_discard(node, name), line=node.lineno)
         elif isinstance(left, ast.Name) and self.walks_keys(left):
             for name in self.strings(right) if isinstance(node.ops[0], ast.Eq) else self.members(right):
                 yield Found(name, "loop", line=node.lineno)
@@ -143,6 +143,16 @@ class _Context:
         if not isinstance(value, list | tuple | set | frozenset):
             return []
         return [item for item in value if isinstance(item, str)]
+
+    def only_to_discard(self, test: ast.Compare, name: str) -> bool:
+        """Whether a name is looked for so that it can be dropped."""
+        branch = self.parents.get(test)
+        return isinstance(branch, ast.If) and any(
+            isinstance(item, ast.Expr)
+            and isinstance(item.value, ast.Call)
+            and any(found.name == name and found.ignored for found in self.call(item.value))
+            for item in branch.body
+        )
 
     def discarded(self, node: ast.Call) -> bool:
         if node.lineno > self.forwarded:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from llenergymeasure.surface.definitions import field_of
 from llenergymeasure.surface.model import UNKNOWN
 from llenergymeasure.surface.values import Scope, Symbol, evaluate, jsonable
 
@@ -32,7 +33,57 @@ def of_functions(functions: Iterable[ast.FunctionDef], scope: Scope, types: dict
             if isinstance(statement, ast.If):
                 for name, constraint in _of_if(statement, here, types):
                     found[name] = _both(found.get(name, Constraint()), constraint)
+            if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
+                for name, constraint in _of_call(statement.value, scope, types).items():
+                    found[name] = _both(found.get(name, Constraint()), constraint)
     return found
+
+
+def _of_call(call: ast.Call, scope: Scope, types: dict[str, str]) -> dict[str, Constraint]:
+    """What a function of the module that gets parameters refuses of them."""
+    function = scope.module.functions.get(call.func.id) if isinstance(call.func, ast.Name) else None
+    names = [] if function is None else [argument.arg for argument in function.args.args]
+    pairs = ((inner, _parameter(given, types)) for inner, given in zip(names, call.args, strict=False))
+    passed = {inner: outer for inner, outer in pairs if outer}
+    if function is None or not passed:
+        return {}
+    inside = of_functions([function], Scope(scope.module), {inner: types[outer] for inner, outer in passed.items()})
+    return {passed[name]: constraint for name, constraint in inside.items()}
+
+
+def declared(field: ast.AnnAssign, scope: Scope) -> Constraint:
+    """The bounds that a field states in `Field(...)`, as its value, in its type, or where its default is taken from."""
+    calls = [node for node in ast.walk(field.annotation) if isinstance(node, ast.Call)]
+    value = field.value
+    if isinstance(value, ast.Call):
+        calls.append(value)
+    referred = _referred(value)
+    found = field_of(scope.module, *referred) if referred else None
+    result = declared(found[2], Scope(found[0], found[1])) if found else Constraint()
+    for call in calls:
+        stated = {k.arg: evaluate(k.value, scope) for k in call.keywords if k.arg in ("ge", "gt", "le", "lt")}
+        whole = "int" in ast.unparse(field.annotation) and "float" not in ast.unparse(field.annotation)
+        low, high = _end(stated, "ge", "gt", whole), _end(stated, "le", "lt", whole)
+        result = _both(Constraint(minimum=low, maximum=high), result)
+    return result
+
+
+def _end(stated: dict[str, Any], included: str, excluded: str, whole: bool) -> float | None:  # noqa: FBT001
+    if isinstance(stated.get(included), int | float):
+        return stated[included]  # type: ignore[no-any-return]
+    end = stated.get(excluded)
+    step = (1 if excluded == "gt" else -1) if whole else 0
+    return end + step if isinstance(end, int | float) else None
+
+
+def _referred(value: ast.expr | None) -> tuple[str, str] | None:
+    """Class and field where a default is that of another field."""
+    match value:
+        case ast.Attribute(value=ast.Name(id=owner), attr=name):
+            return owner, name
+        case ast.Call(func=ast.Name(id="get_field"), args=[ast.Name(id=owner), ast.Constant(value=str() as name)]):
+            return owner, name
+    return None
 
 
 def _both(first: Constraint, second: Constraint) -> Constraint:

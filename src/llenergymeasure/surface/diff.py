@@ -85,7 +85,7 @@ def _parameter(point: str, name: str, before: Parameter, after: Parameter) -> It
     # The same value moved from the signature into the body, or the other way, changes nothing for anybody.
     if UNKNOWN not in values and _key(values[0]) != _key(values[1]):
         yield Change("default", point, name, _shown(values[0]), _shown(values[1]))
-    if before.type and after.type and type_key(before.type) != type_key(after.type):
+    if before.type and after.type and _kinds(before.type) != _kinds(after.type):
         yield Change("type", point, name, before.type, after.type)
     if _values(before.choices) != _values(after.choices):
         yield Change("choices", point, name, *_choices(before.choices, after.choices))
@@ -96,6 +96,11 @@ def _parameter(point: str, name: str, before: Parameter, after: Parameter) -> It
         yield Change("status", point, name, before.status, after.status)
     if before.required != after.required:
         yield Change("required", point, name, str(before.required).lower(), str(after.required).lower())
+
+
+def _kinds(spelling: str) -> frozenset[str]:
+    """What a type's spelling says beside the values of its literals, which are choices."""
+    return frozenset("Literal" if kind.startswith("Literal[") else kind for kind in type_key(spelling))
 
 
 def _key(value: Any) -> str:

@@ -64,8 +64,8 @@ def describe(parameters: dict[str, Parameter], evidence: Evidence) -> dict[str, 
         result[name] = replace(
             parameter,
             choices=parameter.choices or limit.choices or tuple(enums.get(parameter.type, {}).values()),
-            minimum=limit.minimum,
-            maximum=limit.maximum,
+            minimum=limit.minimum if parameter.minimum is None else parameter.minimum,
+            maximum=limit.maximum if parameter.maximum is None else parameter.maximum,
             status=DEPRECATED if status == ACTIVE and name in warned else status,
         )
     return result

@@ -3,10 +3,13 @@
 import difflib
 
 from llenergymeasure.errors import RequestError
-from llenergymeasure.surface import companions, transformers
+from llenergymeasure.surface import companions, transformers, vllm
 from llenergymeasure.surface.recipes import Package
 
-_KNOWN = {"pytorch": (transformers.PACKAGE, companions.TORCH, companions.TORCHAO)}
+_KNOWN = {
+    "pytorch": (transformers.PACKAGE, companions.TORCH, companions.TORCHAO),
+    "vllm": (vllm.PACKAGE,),
+}
 
 
 def packages(backend: str) -> dict[str, Package]:

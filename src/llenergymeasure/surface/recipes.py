@@ -61,6 +61,7 @@ class Recipe:
         handed: (module, variable) of a dict whose entries become the arguments; defaults given there apply.
         constants: (parameter, module, name) of module constants that apply where the parameter is None.
         uses: an object that it gets, of whose parameters it may act on a part only.
+        nested: a folder of the package; its classes that the parameters' types name are entry points, too, and so on.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Recipe:
     handed: tuple[str, str] | None = None
     constants: tuple[tuple[str, str, str], ...] = ()
     uses: Use | None = None
+    nested: str = ""
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,7 @@ class Package:
     recipes: tuple[Recipe, ...]
     families: tuple[Family, ...] = ()
     required: tuple[str, ...] = ()  # modules without which this is not the package
+    followed: tuple[str, ...] = ()  # modules and folders in which imported names are looked up
 
     def interests(self) -> dict[str, Interest]:
         """Module to the functions read from it, for modules that are read for single functions only.

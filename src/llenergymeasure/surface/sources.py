@@ -112,6 +112,8 @@ class Module:
     name: str
     text: str
     keep: Callable[[str, str], bool] | None = None  # which functions are of interest; all of them without it
+    member: str = ""  # its path inside the package
+    follow: Callable[[str], "Module | None"] = lambda _: None  # a module of the package by its dotted name
     tree: ast.Module = field(init=False)
 
     def __post_init__(self) -> None:
@@ -155,6 +157,24 @@ class Module:
         return assignments(self.tree.body)
 
     @cached_property
+    def imports(self) -> dict[str, tuple[str, str]]:
+        """Local name to (absolute module, name there), of everything imported by name, also for type checkers alone."""
+        guarded = [s for node in self.tree.body if isinstance(node, ast.If) for s in node.body]
+        return {
+            alias.asname or alias.name: (self._absolute(node), alias.name)
+            for node in [*self.tree.body, *guarded]
+            if isinstance(node, ast.ImportFrom)
+            for alias in node.names
+        }
+
+    def _absolute(self, node: ast.ImportFrom) -> str:
+        if not node.level:
+            return node.module or ""
+        here = self.member.removesuffix("/__init__.py").split("/")
+        depth = len(here) - node.level + self.member.endswith("/__init__.py")
+        return ".".join([*here[:depth], *([node.module] if node.module else [])])
+
+    @cached_property
     def enums(self) -> dict[str, dict[str, Any]]:
         """Enumerations defined here: member name to value, for those with literal values."""
         found: dict[str, dict[str, Any]] = {}
@@ -192,9 +212,10 @@ def assignments(body: list[ast.stmt]) -> dict[str, ast.expr]:
 
 
 def is_dataclass(node: ast.ClassDef) -> bool:
-    """Whether annotated attributes are the constructor's arguments, as in a dataclass or a NamedTuple."""
-    return any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list) or any(
-        ast.unparse(base).endswith("NamedTuple") for base in node.bases
+    """Whether annotated attributes are the constructor's arguments, as in a dataclass, a NamedTuple or a struct."""
+    decorators = (ast.unparse(decorator) for decorator in node.decorator_list)
+    return any("dataclass" in name or name.partition("(")[0] == "config" for name in decorators) or any(
+        ast.unparse(base).endswith(("NamedTuple", "msgspec.Struct")) for base in node.bases
     )
 
 
@@ -205,6 +226,7 @@ class Modules:
         self.reader = reader
         self.package = package.name
         self._interests = package.interests()
+        self._followed = package.followed
         self._parsed: dict[str, Module | None] = {}
 
     def get(self, member: str) -> Module | None:
@@ -212,8 +234,16 @@ class Modules:
             text = self.reader.text(member)
             name = f"{self.reader.origin}: {self.package}/{member}"
             interest = self._interests.get(member)
-            self._parsed[member] = None if text is None else Module(name, text, interest.covers if interest else None)
+            keep = interest.covers if interest else None
+            self._parsed[member] = None if text is None else Module(name, text, keep, member, self.follow)
         return self._parsed[member]
+
+    def follow(self, dotted: str) -> Module | None:
+        """A module from which another imports, where it is one of those that may be looked into."""
+        path = dotted.removeprefix(f"{self.package}.").replace(".", "/")
+        if not any(path == known or path.startswith(f"{known}/") for known in self._followed):
+            return None
+        return self.get(f"{path}.py") or self.get(f"{path}/__init__.py")
 
     def need(self, member: str) -> Module:
         module = self.get(member)

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from llenergymeasure.surface import bodies, construction, uses
+from llenergymeasure.surface import bodies, constraints, construction, uses
+from llenergymeasure.surface.definitions import find_class, spelled_out
 from llenergymeasure.surface.evidence import Evidence, checking_methods, describe
 from llenergymeasure.surface.model import ACTIVE, DEPRECATED, IGNORED, UNKNOWN, EntryPoint, Parameter
 from llenergymeasure.surface.recipes import ALL, BODY, POPPED, Family, Package, Part, Recipe
@@ -29,15 +30,37 @@ def entry_points(modules: Modules, package: Package) -> dict[str, EntryPoint]:
         modules.need(member)
     found = {}
     for recipe in (*package.recipes, *(recipe for family in package.families for recipe in members(modules, family))):
-        point = entry_point(modules, recipe)
-        if point is not None:
-            found[point.name] = point
+        queue = [recipe]
+        while queue:
+            here = queue.pop(0)
+            point = entry_point(modules, here) if here.name not in found else None
+            if point is not None:
+                found[point.name] = point
+                queue += nested(modules, here, point)
     for recipe in package.recipes:
         if recipe.uses is not None and recipe.name in found and recipe.uses.entry_point in found:
             known = found[recipe.uses.entry_point].parameters.keys()
             acts_on = tuple(sorted(uses.attributes(modules, recipe.uses) & known))
             found[recipe.name] = replace(found[recipe.name], acts_on={recipe.uses.entry_point: acts_on})
     return found
+
+
+def nested(modules: Modules, recipe: Recipe, point: EntryPoint) -> list[Recipe]:
+    """A recipe for every class of the recipe's folder that the parameters' types name, by its public name."""
+    if not recipe.nested:
+        return []
+    names = {name for p in point.parameters.values() for name in re.findall(r"(?<![\w'.])[A-Z]\w*(?![\w'])", p.type)}
+    exporter = modules.get(f"{recipe.nested.rstrip('/')}/__init__.py")
+    recipes = {}
+    for module in filter(None, (modules.get(part.module) for part in recipe.parts)):
+        for found in filter(None, (find_class(module, name) for name in sorted(names))):
+            home, name = found[0].member, found[1].name
+            if not home.startswith(recipe.nested) or not is_dataclass(found[1]):
+                continue
+            public = exporter is not None and find_class(exporter, name) is not None
+            where = (recipe.nested if public else home.removesuffix(".py")).rstrip("/").replace("/", ".")
+            recipes[name] = Recipe(f"{modules.package}.{where}.{name}", (Part(home, name),), nested=recipe.nested)
+    return list(recipes.values())
 
 
 def members(modules: Modules, family: Family) -> list[Recipe]:
@@ -94,12 +117,19 @@ def merge(outer: Parameters, inner: Parameters) -> Parameters:
             result[name] = first
             continue
         hands_on = first.via not in ("signature", "pop") or first.default is UNKNOWN
+        hands_on = hands_on and not (first.required and not second.required)  # who calls the outer one must give it
         base, other = (second, first) if hands_on else (first, second)
         status = ACTIVE if IGNORED in (first.status, second.status) and first.status != second.status else base.status
         status = DEPRECATED if DEPRECATED in (first.status, second.status) else status
         resolved = second.resolved if base.resolved is UNKNOWN and base.default == second.default else base.resolved
         result[name] = replace(
-            base, type=base.type or other.type, choices=base.choices or other.choices, status=status, resolved=resolved
+            base,
+            type=base.type or other.type,
+            choices=base.choices or other.choices,
+            minimum=other.minimum if base.minimum is None else base.minimum,
+            maximum=other.maximum if base.maximum is None else base.maximum,
+            status=status,
+            resolved=resolved,
         )
     return result
 
@@ -223,9 +253,16 @@ def _fields(module: Module, owner: ast.ClassDef) -> Read:
             name = item.target.id
             values[name] = UNKNOWN if item.value is None else evaluate(item.value, scope)
             default = UNKNOWN if item.value is None else default_of(item.value, scope)
-            annotation = item.annotation
+            annotation = spelled_out(item.annotation, module)
+            bounds = constraints.declared(item, scope)
             parameters[name] = Parameter(
-                name, canonical(annotation), default, required=item.value is None, choices=choices(annotation)
+                name,
+                canonical(annotation),
+                default,
+                required=item.value is None,
+                choices=choices(annotation),
+                minimum=bounds.minimum,
+                maximum=bounds.maximum,
             )
             lines[name] = item.lineno
     functions = checking_methods(module, owner, None)
@@ -258,8 +295,10 @@ def _signature(node: ast.FunctionDef, scope: Scope) -> Iterator[Parameter]:
     for argument, value in pairs:
         if argument.arg != bound:
             default = UNKNOWN if value is None else default_of(value, scope)
-            kind = canonical(argument.annotation)
-            yield Parameter(argument.arg, kind, default, required=value is None, choices=choices(argument.annotation))
+            written = argument.annotation
+            annotation = None if written is None else spelled_out(written, scope.module)
+            kind = canonical(annotation)
+            yield Parameter(argument.arg, kind, default, required=value is None, choices=choices(annotation))
 
 
 def _is_static(node: ast.FunctionDef) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from llenergymeasure.surface.definitions import field_of, find, find_class
 from llenergymeasure.surface.model import UNKNOWN
 from llenergymeasure.surface.sources import Module, assignments
 
@@ -50,8 +51,12 @@ class Scope:
     def name(self, name: str) -> Any:
         if name in self.local:
             return self.local[name]
-        node = self.module.constants.get(name)
-        return UNKNOWN if node is None else evaluate(node, Scope(self.module))
+        own = assignments(self.owner.body).get(name) if self.owner is not None else None
+        if own is not None:
+            return evaluate(own, Scope(self.module))
+        found = find(self.module, name)
+        known = found is not None and isinstance(found.node, ast.expr)
+        return evaluate(found.node, Scope(found.module)) if known else UNKNOWN  # type: ignore[union-attr,arg-type]
 
     def attribute(self, node: ast.Attribute) -> Any:
         text = ast.unparse(node)
@@ -66,7 +71,16 @@ class Scope:
                 if rest in attributes:
                     return evaluate(attributes[rest], Scope(self.module))
             return UNKNOWN
-        return Symbol(text) if head == "torch" else UNKNOWN
+        if head == "torch":
+            return Symbol(text)
+        return self.field(head, rest)
+
+    def field(self, owner: str, name: str) -> Any:
+        """The default of a class's field: what reading it off the class gives."""
+        found = field_of(self.module, owner, name)
+        if found is None or found[2].value is None:
+            return UNKNOWN
+        return evaluate(found[2].value, Scope(found[0], found[1]))
 
 
 def evaluate(node: ast.expr, scope: Scope) -> Any:
@@ -130,14 +144,16 @@ def _collection(node: ast.List | ast.Tuple | ast.Set, scope: Scope) -> Any:
     return items if isinstance(node, ast.List) else tuple(items) if isinstance(node, ast.Tuple) else set(items)
 
 
-def _call(node: ast.Call, scope: Scope) -> Any:
+def _call(node: ast.Call, scope: Scope) -> Any:  # noqa: PLR0911 - one return per kind
     name = ast.unparse(node.func)
     arguments = [_evaluate(argument, scope) for argument in node.args]
     head, _, rest = name.partition(".")
     if head in scope.module.enums and rest == "__members__.values":
         return tuple(scope.module.enums[head].values())
-    if name in ("field", "dataclasses.field"):
+    if name in ("field", "dataclasses.field", "Field", "msgspec.field"):
         return _field(node, scope)
+    if name == "get_field" and len(node.args) == 2:
+        return scope.field(ast.unparse(node.args[0]), str(arguments[1]))
     if isinstance(node.func, ast.Attribute):
         if node.func.attr in ("pop", "get") and len(node.args) == 2:  # nobody passed it: the fallback applies
             return arguments[1]
@@ -154,11 +170,15 @@ def _field(node: ast.Call, scope: Scope) -> Any:
     keywords = {keyword.arg: keyword.value for keyword in node.keywords}
     if "default" in keywords:
         return _evaluate(keywords["default"], scope)
+    if node.args:  # of pydantic's
+        return _evaluate(node.args[0], scope)
     factory = keywords.get("default_factory")
     if isinstance(factory, ast.Lambda):
         return _evaluate(factory.body, scope)
     name = ast.unparse(factory) if factory is not None else ""
-    return _CONSTRUCTORS[name]() if name in _CONSTRUCTORS else UNKNOWN
+    if name in _CONSTRUCTORS:
+        return _CONSTRUCTORS[name]()
+    return Symbol(f"{name}()") if name and find_class(scope.module, name) else UNKNOWN
 
 
 def truth(node: ast.expr, scope: Scope) -> bool | None:
