@@ -62,7 +62,7 @@ def make_venv() -> None:
     """`.venv` with nox in it, by the first way that this machine has."""
     if answers("import nox, sys; sys.exit(sys.version_info < (3, 11))"):
         return
-    print(f"installing nox into {VENV} (about 30 MB, half a minute); nothing outside this folder is changed")
+    print(f"installing nox into {VENV} (about 30 MB, half a minute)")
     sys.stdout.flush()
     if answers("import pip, sys; sys.exit(sys.version_info < (3, 11))"):
         run([*PIP_INSIDE, NOX])

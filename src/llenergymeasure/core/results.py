@@ -50,7 +50,7 @@ class RequestResult(_Part):
     time_to_first_token_ms: float | None
     """Milliseconds from its batch's call to the step that brought its first token; null where no steps are told."""
     inter_token_latency_ms: float | None
-    """(last token - first token) / (tokens - 1), in milliseconds; null where one step brought all its tokens."""
+    """(last - first token's time) / (tokens of its longest sequence - 1), in ms; null where one step brought all."""
     request_latency_ms: float
     """Milliseconds from its batch's call to the step that brought its last token."""
     finish_reason: Literal["stop", "length", "time"]

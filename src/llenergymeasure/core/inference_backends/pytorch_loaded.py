@@ -117,7 +117,11 @@ def _notices(model: Any, calls: Calls) -> list[str]:
         told.append(("offload_buffers", "nothing was offloaded"))
     if "tp_plan" in sent and getattr(model, "_tp_size", None) in (None, 1):
         told.append(("tp_plan", "one process runs the whole model: set tp_size, or use several GPUs"))
-    return [f"{calls.origins[Target(FROM_PRETRAINED, name)]}: {what}" for name, what in told]
+    notices = [f"{calls.origins[Target(FROM_PRETRAINED, name)]}: {what}" for name, what in told]
+    packed = getattr(model.config, "quantization_config", None) is not None and "quantization_config" not in sent
+    if packed and not quantized_modules(model):
+        notices.append(f"the checkpoint is quantized, but its weights were turned into {model.dtype} while loading")
+    return notices
 
 
 def _check_dtype(model: Any, sent: Any, api: Api) -> str | None:
