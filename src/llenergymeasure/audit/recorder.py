@@ -265,6 +265,9 @@ class _Model:
     def named_modules(self) -> Iterator[tuple[str, Any]]:
         yield from ((f"model.layers.0.{name}", None) for name in _LLAMA)
 
+    def named_parameters(self) -> Iterator[tuple[str, Any]]:
+        yield from ((f"{name}.weight", None) for name, _ in self.named_modules())
+
     def modules(self) -> Iterator[Any]:
         if self.is_quantized:
             yield SimpleNamespace(weight=object(), in_features=1)

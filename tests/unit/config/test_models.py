@@ -83,6 +83,7 @@ def test_lengths_repeat_until_every_prompt_has_one(count: int, given: int | list
         ({"measurement": {"repeats": 0}}, "greater than or equal to 1"),
         ({"measurement": {"warmup_batches": -1}}, "greater than or equal to 0"),
         ({"measurement": {"min_duration_s": -1}}, "greater than or equal to 0"),
+        ({"pytorch": {"min_length": 9}, "output": {"min_tokens": 3}}, "min_length contradicts output.min_tokens"),
         ({"passthrough": {"transformers.GenerationConfig": 3}}, "valid dictionary"),
     ],
 )

@@ -244,14 +244,8 @@ def _no_such_part(model: Any, sent: Any) -> str:
     """A part that a map of devices names and the model lacks would leave the part that was meant anywhere."""
     if not isinstance(sent, Mapping):
         return ""
-    known = {name for name, _ in model.named_modules()} - {""}
-    missing = [
-        name
-        for name in sent
-        if name
-        and name.rpartition(".")[0] not in known
-        and not any(f"{part}.".startswith(f"{name}.") for part in known)
-    ]
+    known = {name for name, _ in (*model.named_modules(), *model.named_parameters())}
+    missing = [name for name in sent if name and not any(f"{part}.".startswith(f"{name}.") for part in known)]
     return _lacks("part", missing, known) if missing else ""
 
 
