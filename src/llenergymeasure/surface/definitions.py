@@ -49,6 +49,21 @@ def field_of(module: Module, owner: str, name: str) -> tuple[Module, ast.ClassDe
     return None
 
 
+def method_of(
+    module: Module, owner: ast.ClassDef, name: str, depth: int = _DEPTH
+) -> tuple[Module, ast.ClassDef, ast.FunctionDef] | None:
+    """A class's method with the module and class that it stands in, those of imported bases included."""
+    own = module.method(owner, name)
+    if own is not None:
+        return module, *own
+    for base in (base for here in module.bases(owner) for base in here.bases if isinstance(base, ast.Name)):
+        found = find_class(module, base.id) if depth and base.id not in module.classes else None
+        inherited = None if found is None else method_of(*found, name, depth - 1)
+        if inherited is not None:
+            return inherited
+    return None
+
+
 def spelled_out(annotation: ast.expr, module: Module) -> ast.expr:
     """An annotation in which aliases of types are replaced by what they stand for."""
     return _Aliases(module).visit(copy.deepcopy(annotation))  # type: ignore[no-any-return]

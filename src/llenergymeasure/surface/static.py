@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from llenergymeasure.surface import bodies, constraints, construction, uses
-from llenergymeasure.surface.definitions import find_class, spelled_out
+from llenergymeasure.surface.definitions import find_class, method_of, spelled_out
 from llenergymeasure.surface.evidence import Evidence, checking_methods, describe
 from llenergymeasure.surface.model import ACTIVE, DEPRECATED, IGNORED, UNKNOWN, EntryPoint, Parameter
 from llenergymeasure.surface.recipes import ALL, BODY, POPPED, Family, Package, Part, Recipe
@@ -101,8 +101,8 @@ def _part(module: Module, part: Part, recipe: Recipe) -> Read | None:
         owner = module.classes[head]
         if not method or method == "__init__":
             return constructor(module, owner, part.take)
-        found = module.method(owner, method)
-        return None if found is None else function(module, found[1], found[0], recipe.given, part.take)
+        found = method_of(module, owner, method)
+        return None if found is None else function(found[0], found[2], found[1], recipe.given, part.take)
     if head in module.functions and not method:
         return function(module, module.functions[head], None, recipe.given, part.take)
     return None

@@ -3,6 +3,7 @@
 from llenergymeasure.surface.recipes import Package, Part, Recipe
 
 _ENGINE = Part("engine/arg_utils.py", "EngineArgs")
+_LLM = "entrypoints/llm.py"
 _SAMPLING = "sampling_params.py"
 
 PACKAGE = Package(
@@ -11,19 +12,23 @@ PACKAGE = Package(
     recipes=(
         Recipe(
             "vllm.LLM",
-            (Part("entrypoints/llm.py", "LLM.__init__"), _ENGINE),
+            (Part(_LLM, "LLM.__init__"), _ENGINE),
             open=False,  # what the engine's arguments do not have is a TypeError
             nested="config/",
         ),
+        Recipe("vllm.LLM.generate", (Part(_LLM, "LLM.generate"),)),
+        Recipe("vllm.LLM.beam_search", (Part(_LLM, "LLM.beam_search"),)),
         Recipe("vllm.SamplingParams", (Part(_SAMPLING, "SamplingParams"),), nested=_SAMPLING),
         Recipe("vllm.sampling_params.BeamSearchParams", (Part(_SAMPLING, "BeamSearchParams"),)),
+        Recipe("vllm.lora.request.LoRARequest", (Part("lora/request.py", "LoRARequest"),)),
         # The engine takes these as a plain mapping.
         Recipe("vllm.config.SpeculativeConfig", (Part("config/speculative.py", "SpeculativeConfig"),)),
     ),
-    required=("entrypoints/llm.py", "engine/arg_utils.py", _SAMPLING, "config/__init__.py"),
+    required=(_LLM, "engine/arg_utils.py", _SAMPLING, "config/__init__.py"),
     followed=(
         "config",
         "engine/arg_utils",
+        "entrypoints/generate/beam_search/offline",
         "sampling_params",
         "model_executor/layers/quantization",
         "v1/attention/backends/registry",

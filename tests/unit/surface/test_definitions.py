@@ -71,8 +71,19 @@ MEMBERS = {
             def __post_init__(self):
                 at_least_one(self.width, "width")
     """,
+    "mixin.py": """
+        from pack.config.cache import CacheDType
+
+        class Base:
+            def search(self, prompts, width: int = 1, dtype: CacheDType = "auto"): ...
+
+        class Mixin(Base): ...
+    """,
     "llm.py": """
-        class LLM:
+        from pack.elsewhere import Unseen
+        from pack.mixin import Mixin
+
+        class LLM(Unseen, Mixin):
             def __init__(self, model: str, *, share: float = 0.5, **kwargs):
                 if "swap_space" in kwargs:
                     kwargs.pop("swap_space")
@@ -87,8 +98,10 @@ PACKAGE = Package(
         Recipe(
             "pack.LLM", (Part("llm.py", "LLM.__init__"), Part("engine.py", "EngineArgs")), open=False, nested="config/"
         ),
+        Recipe("pack.LLM.search", (Part("llm.py", "LLM.search"),)),
+        Recipe("pack.LLM.nothing", (Part("llm.py", "LLM.nothing"),)),
     ),
-    followed=("config", "engine"),
+    followed=("config", "engine", "mixin"),
 )
 
 
@@ -140,6 +153,7 @@ def test_choices_are_those_behind_the_alias(points: dict[str, EntryPoint]) -> No
 def test_classes_that_types_name_are_entry_points_by_their_public_name(points: dict[str, EntryPoint]) -> None:
     assert set(points) == {
         "pack.LLM",
+        "pack.LLM.search",
         "pack.config.CacheConfig",
         "pack.config.GraphConfig",
         "pack.config.graphs.PassConfig",
@@ -153,6 +167,26 @@ def test_classes_that_types_name_are_entry_points_by_their_public_name(points: d
         "start",
     }
     assert points["pack.config.GraphConfig"].parameters["passes"].default == {"expr": "PassConfig()"}
+
+
+def test_a_method_may_stand_in_a_base_class_of_another_module(points: dict[str, EntryPoint]) -> None:
+    found = points["pack.LLM.search"].parameters
+    assert {name: p.type for name, p in found.items()} == {
+        "prompts": "",
+        "width": "int",
+        "dtype": "Literal['auto', 'fp8']",
+    }
+
+
+@pytest.mark.parametrize("version", snapshots.versions("vllm"))
+def test_vllm_has_its_calls_and_adapters_in_every_version(version: str) -> None:
+    surface = snapshots.load("vllm", version)
+    for point, name in (
+        ("vllm.LLM.generate", "sampling_params"),
+        ("vllm.LLM.beam_search", "concurrency_limit"),
+        ("vllm.lora.request.LoRARequest", "lora_path"),
+    ):
+        assert surface.entry_points[point].parameters[name].status == "active"
 
 
 def test_a_name_that_is_looked_for_to_be_dropped_is_ignored(points: dict[str, EntryPoint]) -> None:
