@@ -137,12 +137,21 @@ def in_words(record: CellRecord) -> str:
 def to_json(record: CellRecord) -> str:
     document: dict[str, Any] = {"kind": KIND, "schema": SCHEMA, "name": record.cell.name}
     document |= {key: getattr(record, key) for key in CellRecord.__dataclass_fields__}
-    document["cell"] = asdict(record.cell)
+    document["cell"] = _cell_row(record.cell)
     document["host"] = asdict(record.host)
     document["tests"] = {name: case_row(case) for name, case in sorted(record.tests.items())}
     document["audits"] = {name: asdict(audit) for name, audit in sorted(record.audits.items())}
     document["packages"] = dict(sorted(record.packages.items(), key=lambda item: item[0].lower()))
     return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+
+
+def _cell_row(cell: Cell) -> dict[str, Any]:
+    """Keys that records did not have at first are left out where they say nothing, so that old and new read alike."""
+    row = asdict(cell)
+    for key, nothing in (("without", ()), ("environment", {}), ("expected", True)):
+        if row[key] == nothing:
+            del row[key]
+    return row
 
 
 def from_json(text: str, origin: str = "record") -> CellRecord:
@@ -168,6 +177,7 @@ def _record(document: dict[str, Any]) -> CellRecord:
     values = {key: document[key] for key in CellRecord.__dataclass_fields__}
     cell = dict(document["cell"])
     cell["requirements"] = tuple(cell["requirements"])
+    cell["without"] = tuple(cell.get("without", ()))
     host = dict(document["host"])
     host["gpus"] = tuple(host["gpus"])
     audits = {

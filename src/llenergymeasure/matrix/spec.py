@@ -3,22 +3,39 @@
 import difflib
 import re
 import tomllib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import InvalidName, canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from llenergymeasure.errors import RequestError
 
 BACKENDS = ("pytorch", "vllm", "tensorrt")
 PLATFORMS = ("cpu", "cuda")
+# What every runner sets or takes away, so that a cell starts alike everywhere.
+RUNNERS_OWN = (
+    "PATH",
+    "PYTHONPATH",
+    "PYTHONHOME",
+    "PYTHONNOUSERSITE",
+    "PYTHONUNBUFFERED",
+    "VIRTUAL_ENV",
+    "CONDA_PREFIX",
+    "PYTEST_ADDOPTS",
+    "HF_HUB_OFFLINE",
+    "TRANSFORMERS_OFFLINE",
+)
 
 _TEXTS = ("package", "platform", "python", "torch", "torch_index")
-_DEFAULTABLE = (*_TEXTS, "requirements", "deadline_s")
+_DEFAULTABLE = (*_TEXTS, "requirements", "without", "environment", "deadline_s", "expected")
 _KEYS = ("backend", "version", *_DEFAULTABLE)
+
+_Place = Callable[[str], str]
+"""The file and line of a key, for messages."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +47,9 @@ class Cell:
         torch: the version of PyTorch, "" where the package's own requirement decides.
         torch_index: where the platform's build of PyTorch is asked for when pip's configuration has none.
         requirements: what is installed beside the package, as pip takes it.
+        without: distributions that the package requires and the cell leaves out.
+        environment: variables that the cell's programs get; no part of what is installed.
+        expected: whether the cell is red without a record; else it is only not run.
     """
 
     backend: str
@@ -41,6 +61,9 @@ class Cell:
     torch_index: str = ""
     requirements: tuple[str, ...] = ()
     deadline_s: float = 1800.0
+    without: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict, hash=False)
+    expected: bool = True
 
     @property
     def name(self) -> str:
@@ -58,8 +81,11 @@ class Spec:
         names = [cell.name for cell in self.cells]
         raise RequestError(f"no cell {name!r} in matrix.toml", _nearest(name, names, "the cells are"))
 
-    def of_backend(self, backend: str) -> tuple[Cell, ...]:
-        return tuple(cell for cell in self.cells if cell.backend == backend)
+    def of(self, backend: str | None = None, platform: str | None = None) -> tuple[Cell, ...]:
+        """The cells of one backend, of one platform, or of both; None is any."""
+        return tuple(
+            cell for cell in self.cells if backend in (None, cell.backend) and platform in (None, cell.platform)
+        )
 
 
 def load(path: Path) -> Spec:
@@ -87,7 +113,7 @@ def loads(text: str, origin: str = "matrix.toml") -> Spec:
     cells: dict[str, Cell] = {}
     for index, table in enumerate(tables):
         where = lines.cell(index)
-        cell = _cell(table, defaults, where)
+        cell = _cell(table, defaults, where, lines)
         if cell.name in cells:
             raise RequestError(f"{where('version')}: a second cell {cell.name}", "remove one of the two")
         cells[cell.name] = cell
@@ -103,7 +129,9 @@ class _Where:
         self._keys = keys
 
     def __call__(self, key: str = "") -> str:
-        return f"{self._origin}:{self._keys.get(key, self._header_line)}"
+        """Of `environment.NAME`, the line of that name, or of the whole table where it stands on one line."""
+        line = self._keys.get(key) or self._keys.get(key.partition(".")[0]) or self._header_line
+        return f"{self._origin}:{line}"
 
 
 class _Lines:
@@ -112,11 +140,19 @@ class _Lines:
     def __init__(self, text: str, origin: str) -> None:
         self._origin = origin
         self._tables: list[tuple[str, int, dict[str, int]]] = [("", 1, {})]
+        within = ""
         for number, line in enumerate(text.splitlines(), start=1):
             if header := re.match(r"\s*\[\[?\s*([^\]]+?)\s*\]", line):
-                self._tables.append((header[1], number, {}))
+                parent, _, last = header[1].replace(" ", "").rpartition(".")
+                if parent not in ("", "defaults") and parent == self._tables[-1][0]:
+                    # [cell.environment] is a key of the cell above it.
+                    self._tables[-1][2].setdefault(last, number)
+                    within = f"{last}."
+                    continue
+                self._tables.append((header[1].replace(" ", ""), number, {}))
+                within = ""
             elif key := re.match(r"\s*[\"']?([\w-]+)[\"']?\s*=", line):
-                self._tables[-1][2].setdefault(key[1], number)
+                self._tables[-1][2].setdefault(within + key[1], number)
 
     @property
     def top(self) -> _Where:
@@ -129,7 +165,7 @@ class _Lines:
 
     def defaults(self, backend: str) -> _Where:
         for name, number, keys in self._tables:
-            if name.replace(" ", "") == f"defaults.{backend}":
+            if name == f"defaults.{backend}":
                 return _Where(self._origin, number, keys)
         return self.top
 
@@ -144,7 +180,7 @@ def _defaults(tables: Any, lines: _Lines) -> dict[str, dict[str, Any]]:
     return tables
 
 
-def _cell(own: Any, defaults: dict[str, dict[str, Any]], where: _Where) -> Cell:
+def _cell(own: Any, defaults: dict[str, dict[str, Any]], where: _Where, lines: _Lines) -> Cell:
     if not isinstance(own, dict):
         raise RequestError(f"{where()}: a cell is not a table", "write [[cell]] on a line of its own")
     _check_keys(own, _KEYS, where)
@@ -152,16 +188,19 @@ def _cell(own: Any, defaults: dict[str, dict[str, Any]], where: _Where) -> Cell:
         if not isinstance(own.get(key), str):
             raise RequestError(f"{where(key)}: a cell needs {key} as a text", f'write {key} = "…"')
     _check_backend(own["backend"], where)
-    values = defaults.get(own["backend"], {}) | own
+    taken = defaults.get(own["backend"], {})
+    values = taken | own
     for key in ("package", "platform", "python"):
         if key not in values:
             raise RequestError(f"{where()}: no {key}", f"set it here or in [defaults.{own['backend']}]")
-    _check_values(values, where)
-    values["requirements"] = tuple(values.get("requirements", ()))
+    inherited = lines.defaults(own["backend"])
+    _check_values(values, lambda key: (where if key.partition(".")[0] in own else inherited)(key))
+    for key in ("requirements", "without"):
+        values[key] = tuple(values.get(key, ()))
     return Cell(**values)
 
 
-def _check_values(values: dict[str, Any], where: _Where) -> None:
+def _check_values(values: dict[str, Any], where: _Place) -> None:
     for key in _TEXTS:
         if not isinstance(values.get(key, ""), str):
             raise RequestError(f"{where(key)}: {key} is not a text: {values[key]!r}", "put it in quotes")
@@ -177,7 +216,11 @@ def _check_values(values: dict[str, Any], where: _Where) -> None:
         raise RequestError(
             f"{where('deadline_s')}: deadline_s is not a number of seconds above 0", "write it like 1200"
         )
+    if not isinstance(values.get("expected", True), bool):
+        raise RequestError(f"{where('expected')}: expected is not true or false", "write it without quotes")
     _check_requirements(values.get("requirements", []), where)
+    _check_without(values, where)
+    _check_environment(values.get("environment", {}), where)
 
 
 def _check_version(version: str, where: str, key: str) -> None:
@@ -191,7 +234,7 @@ def _check_version(version: str, where: str, key: str) -> None:
         raise RequestError(f"{where}: {version!r} is no exact version", f'write {key} like "5.23.0"')
 
 
-def _check_requirements(requirements: Any, where: _Where) -> None:
+def _check_requirements(requirements: Any, where: _Place) -> None:
     if not isinstance(requirements, list) or not all(isinstance(item, str) for item in requirements):
         raise RequestError(
             f"{where('requirements')}: requirements is not a list of texts", 'write ["accelerate==1.15.0"]'
@@ -204,14 +247,45 @@ def _check_requirements(requirements: Any, where: _Where) -> None:
             raise RequestError(cause, "write it as pip takes it") from error
 
 
-def _check_backend(backend: str, where: _Where) -> None:
+def _check_without(values: dict[str, Any], where: _Place) -> None:
+    names = values.get("without", [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise RequestError(f"{where('without')}: without is not a list of texts", 'write ["torchvision"]')
+    asked_for = {canonicalize_name(Requirement(item).name) for item in values.get("requirements", [])}
+    if values.get("torch"):
+        asked_for.add(canonicalize_name("torch"))
+    for name in names:
+        try:
+            plain = canonicalize_name(name, validate=True)
+        except InvalidName:
+            raise RequestError(
+                f"{where('without')}: {name!r} is no name of a distribution", "give the name alone, without a version"
+            ) from None
+        if plain in asked_for:
+            raise RequestError(f"{where('without')}: {name} is left out and asked for", "remove one of the two")
+
+
+def _check_environment(variables: Any, where: _Place) -> None:
+    if not isinstance(variables, dict):
+        raise RequestError(f"{where('environment')}: environment is not a table", 'write environment = {NAME = "1"}')
+    for name, value in variables.items():
+        place = where(f"environment.{name}")
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            raise RequestError(f"{place}: {name!r} is no name of a variable", "use letters, digits and _")
+        if name in RUNNERS_OWN:
+            raise RequestError(f"{place}: {name} is set by the runner, in every cell alike", "remove it")
+        if not isinstance(value, str) or "\0" in value:
+            raise RequestError(f"{place}: {name} is not a text: {value!r}", "put it in quotes")
+
+
+def _check_backend(backend: str, where: _Place) -> None:
     if backend not in BACKENDS:
         raise RequestError(
             f"{where('backend')}: unknown backend {backend!r}", _nearest(backend, BACKENDS, "the backends are")
         )
 
 
-def _check_keys(table: dict[str, Any], known: tuple[str, ...], where: _Where) -> None:
+def _check_keys(table: dict[str, Any], known: tuple[str, ...], where: _Place) -> None:
     for key in _unknown(table, known):
         raise RequestError(f"{where(key)}: unknown key {key!r}", _nearest(key, known, "the keys are"))
 

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from llenergymeasure.matrix.records import (
     to_json,
     write,
 )
+from llenergymeasure.matrix.spec import Cell
 
 MakeRecord = Callable[..., CellRecord]
 
@@ -102,3 +104,24 @@ def test_a_folder_that_cannot_be_made_is_named(make_record: MakeRecord, tmp_path
     (tmp_path / "file").write_text("")
     with pytest.raises(EnvironmentLacksError, match="cannot be written"):
         write(make_record(), tmp_path / "file" / "a.json")
+
+
+def test_a_record_keeps_what_its_cell_left_out_and_pinned(make_record: MakeRecord, cell: Cell) -> None:
+    pinned = dataclasses.replace(
+        cell, without=("torchvision",), environment={"VLLM_NO_USAGE_STATS": "1"}, expected=False
+    )
+    written = make_record(cell=pinned)
+    assert from_json(to_json(written)) == written
+
+
+def test_a_record_from_before_a_cell_could_leave_anything_out_still_reads(make_record: MakeRecord) -> None:
+    document = json.loads(to_json(make_record()))
+    assert not {"without", "environment", "expected"} & document["cell"].keys()
+    assert from_json(json.dumps(document)) == make_record()
+
+
+def test_the_projects_own_records_read() -> None:
+    folder = Path(__file__).parents[3] / "docs" / "records"
+    found = [read(path) for path in sorted(folder.glob("*.json"))]
+    assert {record.cell.backend for record in found} >= {"pytorch"}
+    assert all(record.cell.expected for record in found if record.cell.platform == "cpu")

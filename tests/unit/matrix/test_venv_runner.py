@@ -1,5 +1,6 @@
 """The runner with a stand-in for the program inside the cell: whatever that does, a record comes back."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -16,7 +17,7 @@ from llenergymeasure.matrix import runners
 from llenergymeasure.matrix.records import CellRecord, Outcome, read
 from llenergymeasure.matrix.runners import base, venv
 from llenergymeasure.matrix.runners.venv import VenvRunner
-from llenergymeasure.matrix.spec import Cell
+from llenergymeasure.matrix.spec import RUNNERS_OWN, Cell
 
 PART = {
     "finished": True,
@@ -39,6 +40,11 @@ def journal(*events):
 """
 
 RunCell = Callable[..., CellRecord]
+
+
+@pytest.fixture
+def cell(cell: Cell) -> Cell:
+    return dataclasses.replace(cell, environment={"VLLM_NO_USAGE_STATS": "1"})
 
 
 @pytest.fixture
@@ -182,101 +188,28 @@ def test_the_callers_environment_does_not_leak_into_a_cell(tmp_path: Path) -> No
         "HOME": "/h",
         "HF_HUB_OFFLINE": "0",
         "PATH": "/b",
+        "VLLM_USE_V1": "0",
+        "VLLM_CPU_KVCACHE_SPACE": "40",
     }
-    inner = venv.cell_environment(outer, tmp_path / "bin" / "python")
-    assert not {"PYTHONPATH", "VIRTUAL_ENV", "PYTEST_ADDOPTS"} & set(inner)
+    inner = venv.cell_environment(outer, tmp_path / "bin" / "python", {"VLLM_CPU_KVCACHE_SPACE": "1", "ONLY_HERE": ""})
+    assert not {"PYTHONPATH", "VIRTUAL_ENV", "PYTEST_ADDOPTS", "VLLM_USE_V1"} & set(inner)
     assert inner["HF_HUB_OFFLINE"] == inner["TRANSFORMERS_OFFLINE"] == "1"
     assert inner["PATH"].split(os.pathsep) == [str(tmp_path / "bin"), "/b"]
+    assert (inner["HOME"], inner["VLLM_CPU_KVCACHE_SPACE"], inner["ONLY_HERE"]) == ("/h", "1", "")
 
 
-def test_the_running_python_serves_where_its_version_fits() -> None:
-    assert venv.find_python(f"{sys.version_info.major}.{sys.version_info.minor}") == (sys.executable,)
+def test_what_a_runner_sets_or_drops_is_what_a_cell_may_not_pin(tmp_path: Path) -> None:
+    inner = venv.cell_environment(dict.fromkeys(RUNNERS_OWN, "theirs"), tmp_path / "python", {})
+    assert "theirs" not in inner.values()
+    assert set(venv.cell_environment({}, tmp_path / "python", {})) <= set(RUNNERS_OWN)
 
 
-def test_a_python_that_is_not_there_is_named() -> None:
-    with pytest.raises(EnvironmentLacksError) as caught:
-        venv.find_python("3.99")
-    assert "Python 3.99" in caught.value.cause
-    assert "install python3.99" in caught.value.remedy
-
-
-def test_a_shim_that_refuses_to_run_is_no_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shim = tmp_path / "python3.99"
-    shim.write_text("#!/bin/sh\nexit 127\n")
-    shim.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    with pytest.raises(EnvironmentLacksError):
-        venv.find_python("3.99")
-
-
-class FakeSetup:
-    """Stands for pip: knows where torch can be found."""
-
-    def __init__(
-        self, found: Callable[[list[str]], bool], words: str = "ERROR: No matching distribution found"
-    ) -> None:
-        self.calls: list[list[str]] = []
-        self._found, self._words = found, words
-
-    def install(self, arguments: list[str]) -> None:
-        self.calls.append(arguments)
-        if not self._found(arguments):
-            raise venv._InstallError("pip install failed", "see setup.log", self._words)
-
-
-WITH_INDEX = Cell("pytorch", "5.23.0", "transformers", "cpu", "3.11", "2.13.0", torch_index="https://index.invalid/cpu")
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="CPU builds of torch have a name of their own on Linux only")
-def test_the_cpu_build_is_taken_from_where_pip_looks_anyway() -> None:
-    setup, said = FakeSetup(lambda _: True), []
-    venv._install_torch(WITH_INDEX, setup, said.append)
-    assert setup.calls == [["torch==2.13.0+cpu"]]
-    assert "pip's own configuration" in said[0]
-
-
-def test_the_index_is_asked_only_where_nothing_was_found() -> None:
-    setup, said = FakeSetup(lambda arguments: "--index-url" in arguments), []
-    venv._install_torch(WITH_INDEX, setup, said.append)
-    assert setup.calls[-1][1:] == ["--index-url", "https://index.invalid/cpu"]
-    assert "https://index.invalid/cpu" in said[-1]
-
-
-def test_another_failure_does_not_ask_the_index() -> None:
-    setup = FakeSetup(lambda _: False, "ERROR: No space left on device")
-    with pytest.raises(venv._InstallError):
-        venv._install_torch(WITH_INDEX, setup, lambda _: None)
-    assert len(setup.calls) == 1
-
-
-@pytest.mark.parametrize(("cuda", "hip"), [("13.0", None), (None, "7.1")])
-def test_a_gpu_build_on_a_cpu_cell_is_refused(cell: Cell, cuda: str | None, hip: str | None) -> None:
-    class Installed:
-        def ask(self, _code: str) -> str:
-            return json.dumps(["2.13.0", cuda, hip])
-
-    with pytest.raises(EnvironmentLacksError) as caught:
-        venv._check_platform(cell, Installed())
-    assert "build for GPUs" in caught.value.cause
-    assert "LLEM_WHEELHOUSE" in caught.value.remedy
-
-
-def test_a_wheelhouse_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("LLEM_WHEELHOUSE", str(tmp_path))
-    assert venv._wheelhouse() == ["--find-links", str(tmp_path)]
-    monkeypatch.setenv("LLEM_WHEELHOUSE", str(tmp_path / "nowhere"))
-    with pytest.raises(RequestError, match="LLEM_WHEELHOUSE"):
-        venv._wheelhouse()
-
-
-def test_an_environment_is_made_anew_when_what_it_is_made_of_changes(checkout: Path) -> None:
-    (checkout / "pyproject.toml").write_text('[project]\ndependencies = ["rich"]\n[tool.ruff]\nline-length = 120\n')
-    python = [sys.executable]
-    key = venv._key(WITH_INDEX, checkout, python)
-    (checkout / "pyproject.toml").write_text('[project]\ndependencies = ["rich"]\n[tool.ruff]\nline-length = 99\n')
-    assert venv._key(WITH_INDEX, checkout, python) == key
-    (checkout / "pyproject.toml").write_text('[project]\ndependencies = ["rich", "typer"]\n')
-    assert venv._key(WITH_INDEX, checkout, python) != key
+def test_the_cells_variables_reach_its_program_and_its_record(
+    run_cell: RunCell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VLLM_LOGGING_LEVEL", "DEBUG")
+    record = run_cell("part(python=json.dumps({k: v for k, v in os.environ.items() if k.startswith('VLLM_')}))")
+    assert json.loads(record.python) == dict(record.cell.environment) == {"VLLM_NO_USAGE_STATS": "1"}
 
 
 def test_the_runner_is_picked_with_a_reason() -> None:
