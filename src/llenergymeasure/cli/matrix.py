@@ -22,17 +22,21 @@ _Records = Annotated[Path, typer.Option("--records", help="the folder of records
 def run_command(
     cells: Annotated[list[str] | None, typer.Argument(help="cells such as pytorch-5.23.0-cpu; none for all")] = None,
     backend: Annotated[str | None, typer.Option(help="all cells of one backend")] = None,
+    platform: Annotated[str | None, typer.Option(help="all cells of one platform: cpu or cuda")] = None,
     runner: Annotated[str | None, typer.Option(help="where to run: venv")] = None,
     output: Annotated[Path, typer.Option("-o", "--output", help="the folder for the records")] = Path("docs/records"),
     spec: _SpecPath = Path("matrix.toml"),
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="print all that goes on in a cell")] = False,
 ) -> None:
-    """Run cells, one line for each as it ends, and write a record each; exit code 1 if any of them is red."""
+    """Run cells, one line for each as it ends, and write a record each; exit code 1 if any of them is red.
+
+    A cell that this machine cannot run is not run, and said to be; exit code 3 if that is all, or if it was named.
+    """
     from llenergymeasure.matrix import runners
     from llenergymeasure.matrix.run import run_cells
     from llenergymeasure.matrix.spec import load
 
-    chosen = _chosen(load(spec), cells or [], backend)
+    chosen = _runnable(_chosen(load(spec), cells or [], backend, platform), named=bool(cells))
     picked, why = runners.pick(runner)
     count = f"{len(chosen)} cell{'s' if len(chosen) != 1 else ''}"
     typer.echo(f"{count} on runner {picked.name} ({why}); what goes on is in build/cells/CELL/out/, -v prints it")
@@ -66,6 +70,8 @@ def merge_command(
     for view in matrix.red:
         reason = in_words(view.record) if view.record else f"no record in {records}"
         typer.echo(f"  red: {view.cell.name}: {view.status}{': ' + reason if reason else ''}")
+    for view in matrix.not_run:
+        typer.echo(f"  not run: {view.cell.name}: no record in {records}, and none is expected of every run")
     if matrix.red:
         raise typer.Exit(1)
 
@@ -109,20 +115,34 @@ def _shown(verbose: bool) -> Iterator[tuple[Callable[[str], None], Callable[[str
         yield typer.echo, lambda _: None
 
 
-def _chosen(spec: "Spec", names: list[str], backend: str | None) -> "tuple[Cell, ...]":
+def _chosen(spec: "Spec", names: list[str], backend: str | None, platform: str | None) -> "tuple[Cell, ...]":
     from llenergymeasure.errors import RequestError
 
-    if names and backend:
-        raise RequestError("both cells and --backend are given", "give one of the two")
+    options = [f"--{key} {value}" for key, value in (("backend", backend), ("platform", platform)) if value is not None]
+    if names and options:
+        raise RequestError(f"both cells and {options[0]} are given", "give one of the two")
     if names:
         return tuple(spec.cell(name) for name in dict.fromkeys(names))
-    if backend is None:
-        return spec.cells
-    found = spec.of_backend(backend)
+    found = spec.of(backend, platform)
     if not found:
-        known = ", ".join(sorted({cell.backend for cell in spec.cells}))
-        raise RequestError(f"--backend {backend}: matrix.toml has no cell of it", f"it has cells of {known}")
+        known = sorted({f"{cell.backend} on {cell.platform}" for cell in spec.cells})
+        raise RequestError(f"{' '.join(options)}: matrix.toml has no such cell", f"it has cells of {', '.join(known)}")
     return found
+
+
+def _runnable(chosen: "tuple[Cell, ...]", *, named: bool) -> "tuple[Cell, ...]":
+    """What this machine can run of the chosen cells; nothing has been installed by then."""
+    from llenergymeasure.errors import EnvironmentLacksError
+    from llenergymeasure.matrix.run import lacking, not_run
+
+    missing = lacking(chosen)
+    if missing and (named or len(missing) == len(chosen)):
+        reasons = ", ".join(dict.fromkeys(missing.values()))
+        cause = f"not run: {', '.join(missing)}: {reasons}"
+        raise EnvironmentLacksError(cause, "run it on a machine that has one; `llem doctor` says what is here")
+    for name, why in missing.items():
+        typer.echo(not_run(name, why))
+    return tuple(cell for cell in chosen if cell.name not in missing)
 
 
 def _read_renames(path: Path | None) -> dict[str, str]:

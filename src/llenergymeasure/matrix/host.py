@@ -2,13 +2,14 @@
 
 import os
 import platform
+from collections.abc import Mapping
 from pathlib import Path
 
 from llenergymeasure.matrix.records import Host
 
 
 def facts() -> Host:
-    gpus, driver = _gpus()
+    gpus, driver, _ = _asked()
     return Host(_cpu(), os.cpu_count(), _memory_bytes(), gpus, driver)
 
 
@@ -16,6 +17,18 @@ def versions() -> dict[str, str]:
     # The kernel's own version string may carry the name of who built it.
     system = f"{platform.system()} {platform.machine()} {' '.join(platform.libc_ver())}"
     return {"python": platform.python_version(), "platform": system.strip()}
+
+
+def lacks(cell_platform: str, environ: Mapping[str, str] = os.environ) -> str:
+    """What cells of a platform need and this machine does not have, "" where it has it; loads no backend."""
+    if cell_platform != "cuda":
+        return ""
+    mask = environ.get("CUDA_VISIBLE_DEVICES")
+    # CUDA shows none where the list is empty or begins with what is no number of a board.
+    if mask is not None and (not mask.strip() or mask.strip().startswith("-")):
+        return f"an NVIDIA GPU, and CUDA_VISIBLE_DEVICES={mask!r} hides every one"
+    gpus, _, problem = _asked()
+    return "" if gpus else f"an NVIDIA GPU, and {problem or 'NVML shows none'}"
 
 
 def _cpu() -> str:
@@ -35,20 +48,20 @@ def _memory_bytes() -> int | None:
         return None
 
 
-def _gpus() -> tuple[tuple[str, ...], str | None]:
+def _asked() -> tuple[tuple[str, ...], str | None, str]:
+    """The GPUs, their driver, and why NVML says nothing of them where it does not."""
     import pynvml
 
     try:
         pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return (), None
+    except pynvml.NVMLError as error:
+        return (), None, f"NVML does not answer ({error})"
     try:
         handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
-        return tuple(_text(pynvml.nvmlDeviceGetName(handle)) for handle in handles), _text(
-            pynvml.nvmlSystemGetDriverVersion()
-        )
-    except pynvml.NVMLError:
-        return (), None
+        names = tuple(_text(pynvml.nvmlDeviceGetName(handle)) for handle in handles)
+        return names, _text(pynvml.nvmlSystemGetDriverVersion()), ""
+    except pynvml.NVMLError as error:
+        return (), None, f"NVML could not list the GPUs ({error})"
     finally:
         pynvml.nvmlShutdown()
 

@@ -35,7 +35,7 @@ class FieldState:
 
 @dataclass(frozen=True)
 class CellView:
-    """One pinned cell; without a record it is red, whatever an earlier run said.
+    """One pinned cell; without a record it is red where one is expected, else it was not run.
 
     Attributes:
         behind_days: how much older its record is than the newest record of the matrix.
@@ -48,8 +48,12 @@ class CellView:
     @property
     def status(self) -> str:
         if self.record is None:
-            return "missing"
+            return "missing" if self.cell.expected else str(Shown.NOT_RUN)
         return "failed" if self.record.status is Outcome.FAILED else str(self.record.status)
+
+    @property
+    def red(self) -> bool:
+        return self.cell.expected if self.record is None else self.record.status.bad
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,12 @@ class Matrix:
 
     @property
     def red(self) -> tuple[CellView, ...]:
-        return tuple(view for view in self.cells if view.record is None or view.record.status.bad)
+        return tuple(view for view in self.cells if view.red)
+
+    @property
+    def not_run(self) -> tuple[CellView, ...]:
+        """Without a record, and none was expected."""
+        return tuple(view for view in self.cells if view.record is None and not view.red)
 
 
 def read_folder(folder: Path) -> list[CellRecord]:

@@ -5,9 +5,11 @@ from datetime import datetime
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from packaging.utils import canonicalize_name
 
 from llenergymeasure.matrix.merge import RUNGS, CellView, FieldState, Matrix, Shown
 from llenergymeasure.matrix.records import CellRecord, Outcome, counts
+from llenergymeasure.matrix.spec import Cell
 
 _SYMBOLS = {
     "declared": "○",
@@ -69,7 +71,7 @@ def _cell_row(view: CellView) -> dict[str, Any]:
     row: dict[str, Any] = {
         "name": view.cell.name,
         "status": view.status,
-        "good": record is not None and not record.status.bad,
+        "symbol": "✗" if view.red else "✓" if record else _SYMBOLS[Shown.NOT_RUN],
         "counts": list(counts(record).values()) if record else [],
         "coverage": _coverage(record) if record else "",
         "date": "",
@@ -98,8 +100,10 @@ def _coverage(record: CellRecord) -> str:
 
 
 def _packages(record: CellRecord) -> str:
+    # A distribution may spell its own name otherwise than it is asked for.
+    found = {canonicalize_name(name): version for name, version in record.packages.items()}
     shown = (record.cell.package, "torch")
-    versions = [f"{name} {record.packages[name]}" for name in shown if name in record.packages]
+    versions = [f"{name} {found[plain]}" for name in shown if (plain := canonicalize_name(name)) in found]
     return ", ".join([f"Python {record.python}", *versions]) if record.python else ""
 
 
@@ -144,9 +148,7 @@ def _findings(matrix: Matrix) -> list[dict[str, Any]]:
     for view in matrix.cells:
         record = view.record
         if record is None:
-            found.append(
-                {"name": view.cell.name, "lines": [("missing", view.cell.name, "no record: the cell was not run")]}
-            )
+            found.append({"name": view.cell.name, "lines": [(view.status, view.cell.name, _no_record(view.cell))]})
             continue
         lines = [(str(record.status), view.cell.name, record.reason)] if record.reason else []
         lines += [
@@ -163,6 +165,13 @@ def _findings(matrix: Matrix) -> list[dict[str, Any]]:
         if lines:
             found.append({"name": view.cell.name, "lines": lines})
     return found
+
+
+def _no_record(cell: Cell) -> str:
+    """Why there is none, as far as the matrix says so."""
+    if cell.expected:
+        return "no record: the cell was not run"
+    return f"no record: it is run on request, on a machine for {cell.platform}"
 
 
 def _low_fields(matrix: Matrix, cell: str) -> list[tuple[str, str, str]]:

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from llenergymeasure.matrix import host
 from llenergymeasure.matrix.records import CellRecord, counts, in_words, write
 from llenergymeasure.matrix.runners import base
 from llenergymeasure.matrix.spec import Cell
@@ -12,6 +13,23 @@ from llenergymeasure.matrix.spec import Cell
 def work_folder(checkout: Path, cell: Cell) -> Path:
     """What a cell needs while it runs and keeps for the next time: its environment, its logs."""
     return checkout / "build" / "cells" / cell.name
+
+
+def lacking(cells: Iterable[Cell]) -> dict[str, str]:
+    """The cells that this machine cannot run whatever is installed, by name, and what each of them needs."""
+    found = {}
+    needs: dict[str, str] = {}
+    for cell in cells:
+        if cell.platform not in needs:
+            needs[cell.platform] = host.lacks(cell.platform)
+        if needs[cell.platform]:
+            found[cell.name] = f"needs {needs[cell.platform]}"
+    return found
+
+
+def not_run(name: str, why: str) -> str:
+    """The line of a cell that is passed over; it leaves no record, so that an earlier one stays."""
+    return _line(name, "not run", why)
 
 
 def run_cells(
@@ -58,4 +76,8 @@ def ended(record: CellRecord, log: Path, checkout: Path) -> str:
         *([bad] if bad else []),
         f"log: {shown}",
     ]
-    return f"{record.cell.name:<24} {record.status:<8} {'; '.join(parts)}"
+    return _line(record.cell.name, record.status, "; ".join(parts))
+
+
+def _line(name: str, status: str, words: str) -> str:
+    return f"{name:<24} {status:<8} {words}"

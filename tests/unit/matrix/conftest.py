@@ -23,14 +23,16 @@ def make_cell() -> Callable[..., Cell]:
     return _cell
 
 
-def _cell(version: str = "5.23.0", backend: str = "pytorch") -> Cell:
-    return Cell(backend, version, package="transformers", platform="cpu", python="3.11", torch="2.13.0")
+def _cell(version: str = "5.23.0", backend: str = "pytorch", platform: str = "cpu", *, expected: bool = True) -> Cell:
+    package = "transformers" if backend == "pytorch" else backend
+    return Cell(backend, version, package, platform, python="3.11", torch="2.13.0", expected=expected)
 
 
 def _record(
     version: str = "5.23.0",
     *,
     backend: str = "pytorch",
+    platform: str = "cpu",
     tests: Mapping[str, Case] | None = None,
     fields: Mapping[str, Any] | None = None,
     ended: str = "2026-11-02T10:00:00+00:00",
@@ -39,7 +41,7 @@ def _record(
 ) -> CellRecord:
     wiring = Audit(Outcome.PASSED, report={"fields": fields or {}})
     values: dict[str, Any] = {
-        "cell": _cell(version, backend),
+        "cell": _cell(version, backend, platform),
         "runner": "venv",
         "runner_why": "asked for",
         "status": status,

