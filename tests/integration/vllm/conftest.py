@@ -1,0 +1,143 @@
+"""What vLLM's integration tests share: tiny models, and engines that are loaded as an experiment loads them."""
+
+import contextlib
+import gc
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# vLLM reads some of these while it is imported. A cell sets them, too; they are here for a run by hand.
+ENVIRONMENT = {
+    "HF_HUB_OFFLINE": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "VLLM_NO_USAGE_STATS": "1",
+    # The engine in the tests' own process: it starts in seconds, and what it does can be read there.
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+}
+# Outweighs the fields that size the cache.
+OUTWEIGHS = ("VLLM_CPU_KVCACHE_SPACE",)
+# What vLLM and its libraries warn of each other, in modules of their own; a warning that our calls provoke, which
+# names our module, stays an error.
+THEIRS = ("vllm", "torch", "transformers", "typing_extensions", "triton", "multiprocessing", "importlib", "ast", "sys")
+NOISE = (
+    *(f"ignore:::{name}(\\.|$)" for name in THEIRS),
+    "ignore:.*SwigPy.*has no __module__ attribute:DeprecationWarning",
+    "ignore:.*builtin type swigvarlink has no __module__ attribute:DeprecationWarning",
+)
+
+Load = Callable[..., Any]
+# Loads fastest: nothing is compiled, and the cache is small enough to be cleared at once.
+QUICK = {"enforce_eager": True, "kv_cache_memory_bytes": 1 << 26}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for line in NOISE:
+        config.addinivalue_line("filterwarnings", line)
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    for name in OUTWEIGHS:
+        os.environ.pop(name, None)
+
+
+@pytest.fixture(scope="session")
+def stand(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with every model that a field's sample names: model, experts, one-head, assistant, adapter, ..."""
+    from llenergymeasure.audit.accepted_vllm import make_stand
+
+    return make_stand(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(scope="session")
+def tiny_llama(stand: Path) -> Path:
+    """A folder with the tiny random Llama and its tokenizer."""
+    return stand / "model"
+
+
+class Engines:
+    """One open engine at a time: what an engine sets up in its process, the next one could not share."""
+
+    def __init__(self, stand: Path) -> None:
+        self._stand = stand
+        self._open: Any = None
+        self._key = ""
+        self._undo = contextlib.ExitStack()
+
+    def fresh(self, vllm: dict[str, Any], **settings: Any) -> Any:
+        """A loaded backend of its own; whatever was open before is closed."""
+        self.close()
+        with contextlib.ExitStack() as undo:
+            undo.enter_context(_process_as_it_was())
+            # A sample names its model by where it stands.
+            undo.enter_context(contextlib.chdir(self._stand))
+            backend = _backend({"model": "model", "prompts": ["x"], **settings, "vllm": vllm})
+            undo.callback(backend.close)
+            backend.load()
+            self._undo = undo.pop_all()
+        self._open = backend
+        return backend
+
+    def held(self, vllm: dict[str, Any], **settings: Any) -> Any:
+        """The backend that is open with this configuration, else one loaded now; tests in a row share it."""
+        key = json.dumps([vllm, settings], sort_keys=True, default=str)
+        if self._open is None or self._key != key:
+            self.fresh(vllm, **settings)
+            self._key = key
+        return self._open
+
+    def close(self) -> None:
+        self._open, self._key = None, ""
+        self._undo.close()
+
+
+def _backend(data: dict[str, Any]) -> Any:
+    from llenergymeasure.config.models import ExperimentConfig
+    from llenergymeasure.core.api import RealApi
+    from llenergymeasure.core.inference_backends.base import Share
+    from llenergymeasure.core.inference_backends.vllm import VLLMBackend
+    from llenergymeasure.core.session import version_calls
+
+    data.setdefault("output", {"max_tokens": 4})
+    api = RealApi()
+    return VLLMBackend(version_calls(ExperimentConfig.model_validate(data), api), api, Share())
+
+
+@contextlib.contextmanager
+def _process_as_it_was() -> Iterator[None]:
+    """Undo what an engine leaves in its process: variables of the environment, and the cores it may use."""
+    environment = dict(os.environ)
+    cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
+    yield
+    os.environ.clear()
+    os.environ.update(environment)
+    if cores is not None:
+        os.sched_setaffinity(0, cores)
+
+
+@pytest.fixture(scope="session")
+def engines(stand: Path) -> Iterator[Engines]:
+    pytest.importorskip("vllm", reason="needs vLLM, which is not installed")
+    gc.collect()
+    gc.freeze()  # collecting an engine need not look at all of torch each time
+    made = Engines(stand)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def load(engines: Engines) -> Iterator[Load]:
+    """Load a tiny model with a `vllm:` section, through lowering and the real backend; closed afterwards.
+
+    `load({"max_num_seqs": 2}, model="experts", output={"max_tokens": 8})`; loading again closes the engine before.
+    """
+    yield engines.fresh
+    engines.close()
+
+
+@pytest.fixture
+def held(engines: Engines) -> Load:
+    """As `load`, but an engine that is open with the same configuration is taken, and stays open for the next test."""
+    return engines.held
