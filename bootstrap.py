@@ -32,8 +32,10 @@ class CannotError(Exception):
 def main(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print("usage: python3 bootstrap.py SESSION... [nox options]\n")
-        print("  main   audits, every pinned cell that runs on a CPU (transformers and vLLM), the compatibility matrix,")
-        print("         the quickstart experiment (installs about 10 GB into build/, takes about 26 minutes)")
+        print(
+            "  main   audits, every pinned cell that runs on a CPU, the compatibility matrix, the quickstart experiment"
+        )
+        print("         (installs about 10 GB into build/, takes about 26 minutes)")
         print("  tests  the unit tests (for each Python here, 3.11 to 3.13, about 100 MB in .nox/ and 1 to 2 minutes)")
         print("  -l     lists every session")
         return 0

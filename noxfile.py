@@ -138,7 +138,7 @@ def main(session: nox.Session) -> None:
         for backend in ("pytorch", "vllm")
     )
     sizes = f"{transformers} environments with transformers and {vllms} with vLLM into build/cells"
-    what = f"this project into .nox (50 MB), {sizes} ({1.2 * transformers + 3.4 * vllms:.0f} GB)"
+    what = f"this project into .nox (50 MB), {sizes} ({1.3 * transformers + 3.4 * vllms:.0f} GB)"
     _tell(session, f"{what} and a small model (90 MB)", f"{4 * transformers + 6 * vllms} minutes")
     session.install("-e", ".")
     _audit(session)
