@@ -46,6 +46,10 @@ def acceptor(backend: str) -> Callable[[BoundField, Surface], str]:
     Raises:
         EnvironmentLacksError: the backend is not installed.
     """
+    if backend == "vllm":
+        from llenergymeasure.audit.accepted_vllm import vllm_acceptor
+
+        return vllm_acceptor()
     if backend != "pytorch":
         raise EnvironmentLacksError(f"{backend}: its API cannot be probed yet", "leave out --rung accepted")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read once, on import: a probe downloads nothing

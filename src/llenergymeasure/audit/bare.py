@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from llenergymeasure.audit.coverage import fields_of
-from llenergymeasure.audit.samples import BASE
+from llenergymeasure.audit.samples import BASE, required
 from llenergymeasure.audit.sent import Seen, arrived, observe
 from llenergymeasure.config.bindings import OWN_PACKAGE, Section, Target
 from llenergymeasure.config.pytorch.entry_points import TOKENIZE
@@ -41,11 +41,16 @@ def bare_configurations(surface: Surface) -> Iterator[tuple[Mapping[str, Any], f
     backend = surface.backend
     yield {**BASE, backend: {}}, frozenset()
     for field in fields_of(backend):
-        if any(section.enables in surface.entry_points for section in field.nested if section.enables):
-            yield {**BASE, backend: {field.name: {}}}, frozenset()
+        for section in field.nested:
+            if section.enables in surface.entry_points:
+                yield {**BASE, backend: {field.name: (least := required(section, backend))}}, _set_by(section, least)
     chat = {"inline": BASE["prompts"], "chat_template": True}
     # The template writes the special tokens.
     yield {**BASE, backend: {}, "prompts": chat}, frozenset({Target(TOKENIZE, "add_special_tokens")})
+
+
+def _set_by(section: type[Section], least: Mapping[str, Any]) -> frozenset[Target]:
+    return frozenset(Target(section.entry_point, name) for name in least)
 
 
 def unsent(backend: str, seen: Iterable[Target]) -> list[str]:

@@ -58,7 +58,18 @@ class Recorder:
     def resolve(self, path: str) -> Any:
         if path.startswith(OWN_PACKAGE):
             return self._watched(path, RealApi().resolve(path))
-        makers: Mapping[str, Callable[[], Any]] = {
+        makers = self._makers()
+        if path in makers:
+            return makers[path]()
+        if path not in self.version.entry_points:
+            return Reference(path)
+        if path.rpartition(".")[2][0].isupper():
+            return self._class(path)
+        return lambda **arguments: self.note(path, arguments)
+
+    def _makers(self) -> Mapping[str, Callable[[], Any]]:
+        """What stands for the names that are called and give something back."""
+        return {
             FROM_PRETRAINED: self._model,
             TOKENIZER: self._tokenizer,
             TORCH_COMPILE: self._compile,
@@ -69,13 +80,6 @@ class Recorder:
             "torch.set_num_threads": lambda: lambda _: None,
             "transformers.StoppingCriteriaList": lambda: list,
         }
-        if path in makers:
-            return makers[path]()
-        if path not in self.version.entry_points:
-            return Reference(path)
-        if path.rpartition(".")[2][0].isupper():
-            return self._class(path)
-        return lambda **arguments: self.note(path, arguments)
 
     def note(self, entry_point: str, arguments: Mapping[str, Any]) -> None:
         """Record a call; a name that the version does not have is refused."""

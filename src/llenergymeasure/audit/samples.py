@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args, get_origin
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel, ValidationError
 
-from llenergymeasure.config.bindings import BoundField, Section, alternatives, binding_of, discriminator, walk
+from llenergymeasure.config.bindings import BACKENDS, BoundField, Section, alternatives, binding_of, discriminator, walk
 from llenergymeasure.config.models import ExperimentConfig
 from llenergymeasure.surface.model import Surface
 
@@ -19,7 +19,7 @@ def sample_value(field: BoundField, surface: Surface | None = None) -> Any:
     if field.binding.sample is not None:
         return field.binding.sample
     if field.nested:
-        return sample_section(field.nested[0], surface)
+        return sample_section(field.nested[0], surface, _backend(field, surface))
     defaults = []
     if surface is not None:
         for target in field.targets(surface.backend):
@@ -31,33 +31,44 @@ def sample_value(field: BoundField, surface: Surface | None = None) -> Any:
     )
 
 
-def sample_section(section: type[Section], surface: Surface | None = None) -> dict[str, Any]:
+def sample_section(section: type[Section], surface: Surface | None = None, backend: str = "pytorch") -> dict[str, Any]:
     """The least that a section can be: which variant it is, and its first field that the version has."""
     made: dict[str, Any] = dict([choice] if (choice := discriminator(section)) else [])
-    own = [field for field in walk(section, "pytorch") if len(field.keys) == 1]
+    own = [field for field in walk(section, backend) if len(field.keys) == 1]
     first = next((field for field in own if surface is None or _exists(field, surface)), None)
     if first is not None:
         made |= {**_context(first, surface), first.name: sample_value(first, surface)}
-    for name, value in _required(section).items():
+    for name, value in required(section, backend).items():
         made.setdefault(name, value)
     return made
 
 
+def _backend(field: BoundField, surface: Surface | None) -> str:
+    """Whose field it is; one that all backends share is that of the surface."""
+    if surface is not None:
+        return surface.backend
+    return next((key for key in field.keys if key in BACKENDS), BACKENDS[0])
+
+
 def _exists(field: BoundField, surface: Surface) -> bool:
-    return any(surface.find(target.entry_point, target.name) for target in field.targets(surface.backend))
+    return any(
+        target.backend == "" or surface.find(target.entry_point, target.name)
+        for target in field.targets(surface.backend)
+    )
 
 
 def sample_config(field: BoundField, surface: Surface | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
     """Two configurations as a user would write them: with the field at its sample, and the same without it."""
     data = copy.deepcopy(dict(BASE))
-    data["pytorch"] = {}
+    backend = _backend(field, surface)
+    data[backend] = {}
     place = data
     for depth, key in enumerate(field.keys[:-1]):
         place = place.setdefault(key, {})
         _choose(place, field, field.keys[: depth + 1])
         if depth == 0 and key == "output":
             place["max_tokens"] = 8
-    _complete(data, field)
+    _complete(data, field, backend)
     bare = copy.deepcopy(data)
     place |= _context(field, surface)
     without = copy.deepcopy(data)
@@ -73,7 +84,7 @@ def _context(field: BoundField, surface: Surface | None) -> dict[str, Any]:
     """What a sample needs beside it, as far as a version that has the field has it, too."""
     if surface is None or not _exists(field, surface):
         return dict(field.binding.context)
-    beside = {other.name: other for other in walk(field.section, "pytorch") if len(other.keys) == 1}
+    beside = {other.name: other for other in walk(field.section, surface.backend) if len(other.keys) == 1}
     return {
         name: value
         for name, value in field.binding.context.items()
@@ -127,7 +138,7 @@ def _choose(place: dict[str, Any], field: BoundField, keys: tuple[str, ...]) -> 
             place[path[-1]] = choice
 
 
-def _complete(data: dict[str, Any], field: BoundField) -> None:
+def _complete(data: dict[str, Any], field: BoundField, backend: str) -> None:
     """What the sections on the way require or need beside them to be valid."""
     model: Any = ExperimentConfig
     place = data
@@ -140,7 +151,7 @@ def _complete(data: dict[str, Any], field: BoundField) -> None:
         place = place[key]
         options = list(_models(info.annotation))
         model = next((option for option in options if _is_chosen(option, place)), options[0])
-        for name, value in _required(model).items():
+        for name, value in required(model, backend).items():
             if name != field.name or depth < len(field.keys) - 2:
                 place.setdefault(name, value)
 
@@ -157,10 +168,10 @@ def _models(annotation: Any) -> Iterator[Any]:
         yield from _models(argument)
 
 
-def _required(model: Any) -> dict[str, Any]:
+def required(model: Any, backend: str) -> dict[str, Any]:
     """Fields without which a section is not valid, or its object cannot be built: those it declares as required."""
     found = {}
-    for field in walk(model, "pytorch"):
+    for field in walk(model, backend):
         if field.section in model.__mro__ and field.info.is_required():
             found[field.name] = sample_value(field)
     return found

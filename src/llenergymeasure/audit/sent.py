@@ -5,9 +5,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from llenergymeasure.audit.coverage import fields_of
-from llenergymeasure.audit.recorder import Built, Recorder, Reference
+from llenergymeasure.audit.recorder import Built, Reference
+from llenergymeasure.audit.recorders import recorder_of
 from llenergymeasure.audit.samples import sample_config, value_at
-from llenergymeasure.config.bindings import BoundField, Target
+from llenergymeasure.config.bindings import BoundField, Section, Target
 from llenergymeasure.config.lowering import CONVERSIONS
 from llenergymeasure.config.models import ExperimentConfig
 from llenergymeasure.core.experiment import plan
@@ -39,6 +40,7 @@ def check_sent(field: BoundField, surface: Surface, seen: set[Target] | None = N
     value = value_at(data, field)
     targets = set(field.targets(surface.backend))
     present = {target for target in targets if surface.find(target.entry_point, target.name) or target.backend == ""}
+    present = _of_this_mode(present, surface.backend, after)
     for target in sorted(present, key=str):
         if why := _not_arrived(target, value, before, after):
             return why
@@ -47,6 +49,14 @@ def check_sent(field: BoundField, surface: Surface, seen: set[Target] | None = N
         return f"{entry_point} was not called"
     allowed = targets | _related(field, surface.backend) | _inside_built(after, present)
     return _changed_besides(allowed, before, after, surface.backend)
+
+
+def _of_this_mode(targets: set[Target], backend: str, after: Seen) -> set[Target]:
+    """Without the calls that another mode would make instead, where the field binds those of several."""
+    modes = {section.enables for field in fields_of(backend) for section in field.nested if section.enables}
+    called = {target.entry_point for target in after}
+    idle = {target for target in targets if target.entry_point in modes - called}
+    return targets if idle == targets else targets - idle
 
 
 def _not_arrived(target: Target, value: Any, before: Seen, after: Seen) -> str:
@@ -73,7 +83,7 @@ def _changed_besides(allowed: set[Target], before: Seen, after: Seen, backend: s
 
 def observe(data: Mapping[str, Any], surface: Surface) -> Seen:
     """Run a configuration through the real backend module on a recorder; what arrived, per parameter."""
-    recorder = Recorder(surface)
+    recorder = recorder_of(surface)
     api: Api = recorder
     config = ExperimentConfig.model_validate(data)
     share = plan(config, api)[0]
@@ -121,7 +131,21 @@ def _related(field: BoundField, backend: str) -> set[Target]:
         related |= {Target(section.entry_point, name) for name in section.always}
     for target in field.targets(backend):
         related |= {Target(target.entry_point, name) for name in field.binding.clears}
-    return related
+    return related | _of_the_other_mode(field, backend)
+
+
+def _of_the_other_mode(field: BoundField, backend: str) -> set[Target]:
+    """What shared fields set at the calls that a section makes and replaces: they set the one or the other."""
+    chosen = [
+        section
+        for other in fields_of(backend)
+        if other.keys == field.keys[: len(other.keys)]
+        for section in other.nested
+        if section.enables
+    ]
+    calls = {name for section in chosen for name in (section.enables, *section.replaces)}
+    shared = [other for other in fields_of(backend) if not issubclass(other.section, Section)]
+    return {target for other in shared for target in other.targets(backend) if target.entry_point in calls}
 
 
 def _inside_built(seen: Seen, targets: set[Target]) -> set[Target]:

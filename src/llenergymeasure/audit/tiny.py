@@ -41,7 +41,34 @@ def make_tiny_llama(folder: Path, seed: int = 0, **config_overrides: Any) -> Pat
     return folder
 
 
-def write_adapter(folder: Path, base: str) -> Path:
+def make_tiny_mixtral(folder: Path) -> Path:
+    """Save a random mixture of four experts in two layers, with the same tokenizer, and return the folder."""
+    import torch
+    from transformers import MixtralConfig, MixtralForCausalLM
+
+    tokenizer = _tokenizer()
+    tokenizer.save_pretrained(folder)
+    config = MixtralConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=128,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        num_local_experts=4,
+        num_experts_per_tok=2,
+        max_position_embeddings=512,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        MixtralForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+def write_adapter(folder: Path, base: str, width: int = 64) -> Path:
     """A random LoRA adapter of the tiny model's first layer, in peft's files; returns the folder."""
     import torch
 
@@ -53,8 +80,8 @@ def write_adapter(folder: Path, base: str) -> Path:
     layer = "base_model.model.model.layers.0.self_attn.q_proj"
     generator = torch.Generator().manual_seed(0)
     weights = {
-        f"{layer}.lora_A.weight": torch.randn(2, 64, generator=generator),
-        f"{layer}.lora_B.weight": torch.randn(64, 2, generator=generator),
+        f"{layer}.lora_A.weight": torch.randn(2, width, generator=generator),
+        f"{layer}.lora_B.weight": torch.randn(width, 2, generator=generator),
     }
     files = RealApi().resolve("safetensors.torch")
     files.save_file(weights, folder / "adapter_model.safetensors", metadata={"format": "pt"})

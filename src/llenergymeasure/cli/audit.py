@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from llenergymeasure.audit.coverage import Coverage
     from llenergymeasure.audit.wiring import Wiring
     from llenergymeasure.surface.model import Surface
 
@@ -33,7 +34,7 @@ class Rung(StrEnum):
     ACCEPTED = "accepted"
 
 
-Backend = Annotated[str | None, typer.Argument(help="the backend: pytorch; all of them when left out")]
+Backend = Annotated[str | None, typer.Argument(help="pytorch or vllm; all of them when left out")]
 Version = Annotated[str | None, typer.Option(help="one pinned version; all of them when left out")]
 Installed = Annotated[bool, typer.Option("--installed", help="the live surface of what is installed here")]
 Output = Annotated[Format, typer.Option("--format", help="how to print it")]
@@ -50,15 +51,17 @@ def coverage_command(
     from llenergymeasure.audit import report
     from llenergymeasure.audit.coverage import coverage, stale_entries
 
-    surfaces = [_live(backend)] if installed else _surfaces(backend, version)
-    results = [coverage(surface) for surface in surfaces]
-    stale = stale_entries(surfaces) if version is None and not installed else []
+    names = _names(backend, version, installed=installed)
+    surfaces = {name: [_live(name)] if installed else _surfaces(name, version) for name in names}
+    results = [coverage(surface) for found in surfaces.values() for surface in found]
+    whole = version is None and not installed
+    stale = [entry for found in surfaces.values() for entry in stale_entries(found)] if whole else []
     if output_format is Format.JSON:
         sys.stdout.write(report.coverage_json(results, stale))
     else:
         write = report.markdown if output_format is Format.MD else report.text
         sys.stdout.write(write(report.coverage_table(results), report.COVERAGE_LEGEND))
-    problems = [f"{item.version}: {problem}" for item in results for problem in item.problems] + stale
+    problems = [f"{_of(item)}: {problem}" for item in results for problem in item.problems] + stale
     _conclude(problems, "add a field, or an entry with its reason to the ledger")
 
 
@@ -78,13 +81,19 @@ def wiring_command(
     from llenergymeasure.audit import report
     from llenergymeasure.audit.wiring import mutation_survivors, never_sent, wiring
 
-    accept = None
-    if rung is Rung.ACCEPTED:
-        from llenergymeasure.audit.accepted import acceptor
+    installed = installed or rung is Rung.ACCEPTED
+    surfaces, results, unsent = [], [], []
+    for name in _names(backend, version, installed=installed):
+        accept = None
+        if rung is Rung.ACCEPTED:
+            from llenergymeasure.audit.accepted import acceptor
 
-        accept, installed = acceptor(backend or "pytorch"), True
-    surfaces = _surfaces(backend, version, installed=installed)
-    results = [wiring(surface, rung.value, accept) for surface in surfaces]
+            accept = acceptor(name)
+        surfaces += (found := _surfaces(name, version, installed=installed))
+        climbed = [wiring(surface, rung.value, accept) for surface in found]
+        results += climbed
+        if version is None and not installed:
+            unsent += never_sent(climbed)
     if junit is not None:
         junit.write_bytes(report.wiring_junit(results))
     if output_format is Format.JSON:
@@ -95,11 +104,10 @@ def wiring_command(
         write = report.markdown if output_format is Format.MD else report.text
         sys.stdout.write(write(report.wiring_table(results), report.WIRING_LEGEND))
     problems = [problem for item in results for problem in _grouped(item)]
-    problems += [f"{item.version}: {problem}" for item in results for problem in item.unowned]
-    if version is None and not installed:
-        problems += never_sent(results)
+    problems += [f"{_of(item)}: {problem}" for item in results for problem in item.unowned]
+    problems += unsent
     if mutate:
-        survivors = [(surface.version, path) for surface in surfaces for path in mutation_survivors(surface)]
+        survivors = [(_of(surface), path) for surface in surfaces for path in mutation_survivors(surface)]
         proven = sum(proof.status != "absent" for item in results for proof in item.proofs)
         sys.stderr.write(f"mutation proof: {proven - len(survivors)} of {proven} unbound fields turned the audit red\n")
         problems += [f"{of}: {path}: unbound, and the audit did not notice" for of, path in survivors]
@@ -112,17 +120,43 @@ def _grouped(result: "Wiring") -> list[str]:
     for proof in result.failed:
         reasons.setdefault(proof.reason, []).append(proof.path)
     return [
-        f"{result.version}: {', '.join(paths[:3])}{f' and {len(paths) - 3} more' if len(paths) > 3 else ''}: {reason}"
+        f"{_of(result)}: {', '.join(paths[:3])}{f' and {len(paths) - 3} more' if len(paths) > 3 else ''}: {reason}"
         for reason, paths in reasons.items()
     ]
 
 
-def _live(backend: str | None) -> "Surface":
+def _of(result: "Wiring | Surface | Coverage") -> str:
+    return f"{result.backend} {result.version}"
+
+
+def _names(backend: str | None, version: str | None, *, installed: bool) -> list[str]:
+    """The backends that are meant: the one that is named, else all, or all that are installed."""
+    from llenergymeasure.errors import RequestError
+    from llenergymeasure.surface import snapshots
+    from llenergymeasure.surface.packages import BACKENDS
+
+    if backend is not None:
+        return [backend]
+    if installed:
+        return [name for name in BACKENDS if snapshots.is_installed(name)] or [
+            BACKENDS[0]
+        ]  # which says what is missing
+    if version is not None:
+        having = [name for name in BACKENDS if version in snapshots.versions(name)]
+        if len(having) != 1:
+            raise RequestError(
+                f"--version {version}: {'no' if not having else 'more than one'} backend has a snapshot of it",
+                f"name the backend: {' or '.join(having or BACKENDS)}",
+            )
+        return having
+    return list(BACKENDS)
+
+
+def _live(name: str) -> "Surface":
     """The live objects' own surface; where it and the source disagree, one of them was misread."""
     from llenergymeasure.errors import FindingError
     from llenergymeasure.surface import live, snapshots
 
-    name = backend or "pytorch"
     found = live.from_installed(name)
     if differences := live.compare(snapshots.installed(name), found):
         raise FindingError(
@@ -132,10 +166,9 @@ def _live(backend: str | None) -> "Surface":
     return found
 
 
-def _surfaces(backend: str | None, version: str | None, *, installed: bool = False) -> "list[Surface]":
+def _surfaces(name: str, version: str | None, *, installed: bool = False) -> "list[Surface]":
     from llenergymeasure.surface import snapshots
 
-    name = backend or "pytorch"
     if installed:
         return [snapshots.installed(name)]
     return [snapshots.load(name, item) for item in ([version] if version else snapshots.versions(name))]

@@ -17,6 +17,9 @@ _MAPPINGS = ("model_type", "dict_type", "model_attributes_type")
 _CHOICES = ("union_tag_not_found", "union_tag_invalid", "literal_error")
 _MOST = 20
 
+_OFFERED = [name for name in BACKENDS if name in ExperimentConfig.model_fields]
+_ADD_ONE = f"add {' or '.join(f'`{name}: {{}}`' for name in _OFFERED)}"
+
 
 def explain(error: ValidationError, data: Mapping[str, Any], origin: Origin) -> RequestError:
     """Every problem that pydantic found, each on a line of its own, with the remedies together."""
@@ -29,7 +32,7 @@ def explain(error: ValidationError, data: Mapping[str, Any], origin: Origin) -> 
         remedies.append(remedy)
     if not any(name in data for name in BACKENDS) and all(problem["type"] != "backend" for _, problem in problems):
         causes.append(f"{origin.place('')}give a backend section")
-        remedies.append("add `pytorch: {}`")
+        remedies.append(_ADD_ONE)
     if (left := len(found) - _MOST + max(0, len(problems) - 10 * _MOST)) > 0:
         causes.append(f"{origin.place('')}and {left} more")
     return RequestError("\n".join(dict.fromkeys(causes)), "; ".join(dict.fromkeys(filter(None, remedies))))
@@ -73,7 +76,7 @@ def _own_words(field: str, problem: Mapping[str, Any]) -> tuple[str, str]:
         "ignored": (message, f"add that, or remove {field}"),
         "contradiction": (message, f"remove {field}, or the other"),
         "length": (message, _SCHEMA),
-        "backend": (message, "add `pytorch: {}`"),
+        "backend": (message, _ADD_ONE),
         "blank": (message, "write something, or remove it"),
         "invalid_key": (f"a field's name is text (given: {_shown(given)})", "give a field's name"),
     }
@@ -90,10 +93,9 @@ def _own_words(field: str, problem: Mapping[str, Any]) -> tuple[str, str]:
 
 def _unknown(field: str, location: Location, loc: Location) -> tuple[str, str]:
     if len(location) == 1 and location[0] in BACKENDS:
-        known = " and ".join(name for name in BACKENDS if name in ExperimentConfig.model_fields)
         return (
-            f"{field}: this version of llenergymeasure runs {known} only",
-            f"give the section {known}, or take a version that runs {field}",
+            f"{field}: this version of llenergymeasure runs {' and '.join(_OFFERED)} only",
+            f"give the section {' or '.join(_OFFERED)}, or take a version that runs {field}",
         )
     return f"{field}: no such field", suggestion((*loc[:-1], str(loc[-1])))
 

@@ -5,6 +5,7 @@ Nothing of a backend is imported: what needs a real object is named (`Ref`, `Bui
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
@@ -16,6 +17,7 @@ from llenergymeasure.config.bindings import (
     Target,
     binding_of,
     declaring_class,
+    walk,
 )
 from llenergymeasure.config.models import ExperimentConfig
 from llenergymeasure.config.pytorch.entry_points import TOKENIZER
@@ -69,10 +71,15 @@ Has = Callable[[Target], bool]
 
 @dataclass
 class Calls:
-    """Keyword arguments per entry point, and which field each came from."""
+    """Keyword arguments per entry point, and which field each came from.
+
+    Attributes:
+        enabled: entry points that are called because a section is there.
+    """
 
     arguments: dict[str, dict[str, Any]] = field(default_factory=dict)
     origins: dict[Target, str] = field(default_factory=dict)
+    enabled: set[str] = field(default_factory=set)
 
     def __getitem__(self, entry_point: str) -> dict[str, Any]:
         """The arguments of an entry point, empty where nothing is set."""
@@ -83,10 +90,18 @@ class Calls:
 
     def enable(self, entry_point: str) -> None:
         self.arguments.setdefault(entry_point, {})
+        self.enabled.add(entry_point)
 
     def put(self, target: Target, value: Any, path: str) -> None:
         self.arguments.setdefault(target.entry_point, {})[target.name] = value
         self.origins[target] = path
+
+    def drop(self, target: Target) -> None:
+        """Leave one parameter out again, and its entry point where nothing else is sent to it."""
+        del self.origins[target]
+        del self.arguments[target.entry_point][target.name]
+        if not self.arguments[target.entry_point]:
+            del self.arguments[target.entry_point]
 
 
 def lower(config: ExperimentConfig, has: Has | None = None) -> Calls:
@@ -100,6 +115,7 @@ def lower(config: ExperimentConfig, has: Has | None = None) -> Calls:
     calls = Calls()
     _lower(config, "", config.backend, calls, has)
     _lower(config.section, config.backend, config.backend, calls, has)
+    _keep_to_the_mode(config, calls)
     if config.tokenizer is not None:
         _leave_tokenizer_alone(config, calls)
     for entry_point, arguments in config.passthrough.items():
@@ -108,8 +124,27 @@ def lower(config: ExperimentConfig, has: Has | None = None) -> Calls:
     return calls
 
 
+def _keep_to_the_mode(config: ExperimentConfig, calls: Calls) -> None:
+    """A field that binds the calls of several modes, such as a token limit, goes to those that are made."""
+    modes = _modes(type(config.section), config.backend)
+    idle = {section.enables for section in modes} - calls.enabled
+    idle |= {name for section in modes if section.enables in calls.enabled for name in section.replaces}
+    for target in [target for target in calls.origins if target.entry_point in idle]:
+        path = calls.origins[target]
+        if any(other.entry_point not in idle for other, origin in calls.origins.items() if origin == path):
+            calls.drop(target)
+
+
+@lru_cache(maxsize=8)
+def _modes(section: type[Section], backend: str) -> tuple[type[Section], ...]:
+    """The sections that are a call of their own by being there."""
+    return tuple(nested for field in walk(section, backend) for nested in field.nested if nested.enables)
+
+
 def _leave_tokenizer_alone(config: ExperimentConfig, calls: Calls) -> None:
     """A tokenizer of its own has its own revision, and none of the places inside the model's repository."""
+    if TOKENIZER not in calls:
+        return
     foreign = ["subfolder", "gguf_file", *(["revision"] if config.tokenizer_revision is None else [])]
     for name in foreign:
         calls.arguments[TOKENIZER].pop(name, None)

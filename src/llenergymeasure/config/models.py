@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, PrivateAttr, StrictInt, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from llenergymeasure.config.backend_configs import PyTorchConfig
+from llenergymeasure.config.backend_configs import PyTorchConfig, VLLMConfig
 from llenergymeasure.config.bindings import BACKENDS, Local, Model, binds, problem, walk
 from llenergymeasure.config.origin import Origin
 from llenergymeasure.config.pytorch.entry_points import (
@@ -16,6 +16,7 @@ from llenergymeasure.config.pytorch.entry_points import (
     TOKENIZE,
     TOKENIZER,
 )
+from llenergymeasure.config.vllm.entry_points import BEAM_SEARCH_PARAMS, LLM, SAMPLING_PARAMS
 
 # Far above what a machine can run in a day: a number beyond them is a slip, which must not run until memory is full.
 MOST_PROMPTS = 1_000_000
@@ -141,6 +142,8 @@ class OutputLimit(Model):
 
     max_tokens: int = binds(
         f"{GENERATION_CONFIG}:max_new_tokens",
+        f"{SAMPLING_PARAMS}:max_tokens",
+        f"{BEAM_SEARCH_PARAMS}:max_tokens",
         default=128,
         ge=1,
         le=LONGEST_PROMPT,
@@ -152,6 +155,7 @@ class OutputLimit(Model):
 
     min_tokens: int | None = binds(
         f"{GENERATION_CONFIG}:min_new_tokens",
+        f"{SAMPLING_PARAMS}:min_tokens",
         ge=0,
         sample=3,
         examples=[64],
@@ -188,6 +192,7 @@ class ExperimentConfig(Model):
     model: Annotated[str, Local(hub=True)] = binds(
         f"{FROM_PRETRAINED}:pretrained_model_name_or_path",
         f"{TOKENIZER}:pretrained_model_name_or_path",
+        f"{LLM}:model",
         default=...,
         min_length=1,
         sample="elsewhere",
@@ -199,6 +204,7 @@ class ExperimentConfig(Model):
     revision: str | None = binds(
         f"{FROM_PRETRAINED}:revision",
         f"{TOKENIZER}:revision",
+        f"{LLM}:revision",
         sample="side",
         examples=["main"],
         effect="None of its own: it decides which weights are measured. A commit makes a run repeatable.",
@@ -207,6 +213,7 @@ class ExperimentConfig(Model):
 
     tokenizer: Annotated[str | None, Local(hub=True)] = binds(
         f"{TOKENIZER}:pretrained_model_name_or_path",
+        f"{LLM}:tokenizer",
         sample="elsewhere",
         examples=["models/tokenizer"],
         effect="Cuts the same text into more or fewer tokens, and so changes the work per prompt.",
@@ -214,7 +221,11 @@ class ExperimentConfig(Model):
     """Folder or repository of the tokenizer, where it is not the model's."""
 
     tokenizer_revision: str | None = binds(
-        f"{TOKENIZER}:revision", sample="side", examples=["main"], effect="As tokenizer."
+        f"{TOKENIZER}:revision",
+        f"{LLM}:tokenizer_revision",
+        sample="side",
+        examples=["main"],
+        effect="As tokenizer.",
     )
     """Branch, tag or commit of the tokenizer's repository, where it is not the model's."""
 
@@ -235,6 +246,7 @@ class ExperimentConfig(Model):
 
     seed: int = binds(
         f"{SET_SEED}:seed",
+        f"{LLM}:seed",
         default=0,
         ge=0,
         lt=2**32,
@@ -246,6 +258,11 @@ class ExperimentConfig(Model):
 
     pytorch: PyTorchConfig | None = Field(default=None, examples=[{"dtype": "bfloat16", "batch_size": 8}])
     """Run on transformers and PyTorch, with these parameters; exactly one backend's section must be there."""
+
+    vllm: VLLMConfig | None = Field(
+        default=None, examples=[{"tensor_parallel_size": 2, "gpu_memory_utilization": 0.85}]
+    )
+    """Run on vLLM, with these parameters."""
 
     passthrough: dict[str, dict[str, Any]] = Field(
         default_factory=dict, examples=[{"transformers.set_seed": {"deterministic": True}}]
@@ -315,7 +332,7 @@ class ExperimentConfig(Model):
         return next(name for name in BACKENDS if getattr(self, name, None) is not None)
 
     @property
-    def section(self) -> PyTorchConfig:
+    def section(self) -> PyTorchConfig | VLLMConfig:
         """The backend's section."""
-        section: PyTorchConfig = getattr(self, self.backend)
+        section: PyTorchConfig | VLLMConfig = getattr(self, self.backend)
         return section

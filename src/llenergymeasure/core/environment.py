@@ -5,9 +5,10 @@ import os
 import platform
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from llenergymeasure.core.energy.nvml import board_facts
+from llenergymeasure.core.energy.nvml import board_facts, visible_boards
 from llenergymeasure.core.results import GPU, Environment, Process
 
 PACKAGES = {
@@ -20,10 +21,16 @@ PACKAGES = {
 }  # fmt: skip
 
 
-def describe_environment(backend: str, processes: Sequence[Process]) -> Environment:
-    """Versions and hardware; `processes` are the replicas', each described where it ran."""
-    torch = sys.modules.get("torch")
-    found = gpus()
+@dataclass(frozen=True)
+class Hardware:
+    """The GPUs of a process, and the version of CUDA that its backend was built with."""
+
+    cuda: str | None = None
+    gpus: tuple[GPU, ...] = ()
+
+
+def describe_environment(backend: str, processes: Sequence[Process], hardware: Hardware) -> Environment:
+    """Versions and hardware; `processes` are the replicas', each described where it ran, as the hardware is."""
     return Environment(
         packages={
             name: version for name in ("llenergymeasure", *PACKAGES[backend]) if (version := installed_version(name))
@@ -32,8 +39,8 @@ def describe_environment(backend: str, processes: Sequence[Process]) -> Environm
         platform=f"{platform.system()} {platform.machine()}",
         cpu=cpu_model(),
         cpu_cores=os.cpu_count(),
-        cuda=str(torch.version.cuda) if torch is not None and found else None,
-        gpus=found,
+        cuda=hardware.cuda,
+        gpus=list(hardware.gpus),
         processes=list(processes),
     )
 
@@ -62,24 +69,39 @@ def cpu_model() -> str:
     return platform.processor() or platform.machine()
 
 
+def describe_hardware() -> Hardware:
+    """The GPUs that the loaded backend sees, described in its own process."""
+    torch = sys.modules.get("torch")
+    found = gpus()
+    return Hardware(str(torch.version.cuda) if torch is not None and found else None, tuple(found))
+
+
 def gpus() -> list[GPU]:
-    """Every GPU that the loaded torch sees; empty where torch is not loaded or sees none."""
+    """Every GPU that the loaded torch sees; empty where torch is not loaded or sees none.
+
+    Where torch has not touched the GPUs, because the engine's workers are other processes, NVML is asked: torch would
+    take memory on them.
+    """
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_available():
         return []
     boards = board_facts()
-    found = []
-    for index in range(torch.cuda.device_count()):
-        properties = torch.cuda.get_device_properties(index)
-        uuid = f"GPU-{str(properties.uuid).removeprefix('GPU-')}"  # NVML writes the prefix, torch does not
-        board = boards.get(uuid)
-        found.append(
-            GPU(
-                uuid=uuid,
-                name=properties.name,
-                memory_gib=round(properties.total_memory / 2**30, 1),
-                driver=board.driver if board else None,
-                power_limit_w=board.power_limit_w if board else None,
-            )
+    if not torch.cuda.is_initialized():
+        seen = [(gpu.uuid, gpu.name, memory_gib) for gpu, memory_gib in visible_boards(os.environ)]
+    else:
+        properties = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
+        seen = [
+            # NVML writes the prefix, torch does not.
+            (f"GPU-{str(item.uuid).removeprefix('GPU-')}", item.name, item.total_memory / 2**30)
+            for item in properties
+        ]
+    return [
+        GPU(
+            uuid=uuid,
+            name=name,
+            memory_gib=round(memory_gib, 1),
+            driver=board.driver if (board := boards.get(uuid)) else None,
+            power_limit_w=board.power_limit_w if board else None,
         )
-    return found
+        for uuid, name, memory_gib in seen
+    ]

@@ -1,6 +1,5 @@
 """One experiment: check, load, warm up, measure in one window, and gather the result."""
 
-import os
 import signal
 import threading
 import time
@@ -8,18 +7,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from llenergymeasure.config.models import ExperimentConfig
-from llenergymeasure.config.pytorch.entry_points import FROM_PRETRAINED, PLAN_REPLICAS
 from llenergymeasure.core import results
 from llenergymeasure.core.api import Api, RealApi
 from llenergymeasure.core.checks import check_before_loading
 from llenergymeasure.core.energy.meters import NoMeter
 from llenergymeasure.core.energy.window import Meters, open_meters
 from llenergymeasure.core.gathering import Measured, by_pass, check_all_came_home, gather
+from llenergymeasure.core.inference_backends.base import Share
+from llenergymeasure.core.inference_backends.kinds import kind_of
 from llenergymeasure.core.replicas import LocalReplica, ProcessReplicas, Replicas
-from llenergymeasure.core.session import Opened, Share, prompt_count, version_calls
+from llenergymeasure.core.session import Opened, prompt_count, version_calls
 from llenergymeasure.errors import RequestError
 
 
@@ -69,7 +68,7 @@ def run_experiment(config: ExperimentConfig, on_progress: OnProgress = lambda _:
     replicas = _start(config)
     try:
         opened = replicas.open()
-        gpus = sorted({device for replica in opened for device in replica.devices})
+        gpus = sorted({device for replica in opened for device in replica.devices}, key=str)
         with _meters(config, gpus) as meters:
             measured = _measure(config, replicas, opened, meters, on_progress)
         found = replicas.finish() if measured.complete else []
@@ -82,55 +81,29 @@ def run_experiment(config: ExperimentConfig, on_progress: OnProgress = lambda _:
 def _refuse_idle(config: ExperimentConfig, shares: Sequence[Share]) -> None:
     replicas, prompts = len({share.replica for share in shares}), prompt_count(config)
     if replicas > prompts:
+        field = kind_of(config.backend).replicas
         raise RequestError(
-            f"pytorch.num_processes: {replicas} replicas share {prompts} prompts, so {replicas - prompts} "
+            f"{field}: {replicas} replicas share {prompts} prompts, so {replicas - prompts} "
             "would draw power for nothing",
-            f"give at least {replicas} prompts, or lower pytorch.num_processes",
+            f"give at least {replicas} prompts, or lower {field}",
         )
 
 
 def plan(config: ExperimentConfig, api: Api) -> list[Share]:
     """The processes that a configuration asks for on this machine."""
-    calls = version_calls(config, api)
-    devices = 0
-    if not _off_the_gpu(calls[FROM_PRETRAINED].get("device_map")) and api.resolve("torch.cuda.is_available")():
-        devices = api.resolve("torch.cuda.device_count")()
-    shares: list[Share] = api.resolve(PLAN_REPLICAS)(
-        **calls[PLAN_REPLICAS],
-        ranks=_ranks(calls[FROM_PRETRAINED], devices),
-        devices=devices,
-        cores=os.cpu_count() or 1,
-    )
-    return shares
-
-
-def _off_the_gpu(device_map: Any) -> bool:
-    """Whether the map itself keeps every part of the model away from the GPUs."""
-    places = device_map.values() if isinstance(device_map, dict) else [device_map]
-    return bool(places) and all(place in ("cpu", "disk", "meta") for place in places)
-
-
-def _ranks(sent: dict[str, Any], devices: int) -> int:
-    """Processes per replica: tensor, pipeline and data sharding multiply; `tp_plan` alone takes every device."""
-    if "tp_plan" in sent:
-        return int(sent.get("tp_size", max(1, devices)))
-    if "distributed_config" not in sent:
-        return 1
-    sizes = sent["distributed_config"].arguments
-    total = 1
-    for name in ("tp_size", "pp_size", "fsdp_size", "dp_replicate_size"):
-        total *= sizes.get(name) or 1
-    return max(total, sizes.get("ep_size") or 1)
+    return kind_of(config.backend).plan(version_calls(config, api), api)
 
 
 def _start(config: ExperimentConfig) -> Replicas:
     api = RealApi()
     shares = plan(config, api)
     _refuse_idle(config, shares)
-    return LocalReplica(config, shares[0], api) if len(shares) == 1 else ProcessReplicas(config, shares)
+    if len(shares) == 1 and not kind_of(config.backend).own_process:
+        return LocalReplica(config, shares[0], api)
+    return ProcessReplicas(config, shares)
 
 
-def _meters(config: ExperimentConfig, gpus: Sequence[int]) -> AbstractContextManager[Meters]:
+def _meters(config: ExperimentConfig, gpus: Sequence[int | str]) -> AbstractContextManager[Meters]:
     if config.measurement.energy:
         return open_meters(gpus)
     off = NoMeter("measurement.energy is false")

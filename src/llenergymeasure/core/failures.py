@@ -10,7 +10,7 @@ from llenergymeasure.config.lowering import Build, Calls, Loaded, plain
 from llenergymeasure.config.origin import one_line
 from llenergymeasure.errors import EnvironmentLacksError, LlemError, RequestError
 
-_NO_MEMORY = re.compile(r"out of memory|can't allocate memory|DefaultCPUAllocator", re.IGNORECASE)
+NO_MEMORY = re.compile(r"out of memory|can't allocate memory|DefaultCPUAllocator", re.IGNORECASE)
 _MISSING_PACKAGE = re.compile(r"pip install|is not installed|requires? the .* library|No module named", re.IGNORECASE)
 _NO_DEVICE = re.compile(
     r"not compiled with \w+ enabled|No CUDA GPUs|no NVIDIA driver|accelerator device when none|invalid device ordinal"
@@ -111,7 +111,7 @@ def explain(error: BaseException, calls: Calls, model: str, doing: str) -> LlemE
 
 
 def _memory(error: BaseException, calls: Calls, model: str, doing: str) -> LlemError | None:  # noqa: ARG001
-    if not _NO_MEMORY.search(str(error)):
+    if not NO_MEMORY.search(str(error)):
         return None
     return EnvironmentLacksError(
         f"out of memory while {doing} {model}: {first_line(error)}",

@@ -122,7 +122,7 @@ def gather(
         warmup_s=measured.warmup_s,
         repeats=len(whole),
         passes=whole,
-        environment=describe_environment(config.backend, [replica.process for replica in opened]),
+        environment=describe_environment(config.backend, [replica.process for replica in opened], opened[0].hardware),
         requests=_records(measured),
     )
 

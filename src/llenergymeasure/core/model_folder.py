@@ -105,27 +105,36 @@ def _check_model(folder: Path, field: str, config: ExperimentConfig, path: str, 
             f"{field}: is a file, not a model folder", "give its folder; a GGUF file is named by pytorch.gguf_file"
         )
     own = path == "model"  # the options that say which files of a folder are read speak of the model's
-    section = config.section
-    gguf = section.gguf_file if own else None
-    base = folder / (section.subfolder or "") if own else folder
+    options = _Options(config.section if own else None)
+    base = folder / (options("subfolder") or "")
     if not base.is_dir():
         near = nearest_entry(base)
         raise RequestError(
-            f"{config.backend}.subfolder: {one_line(section.subfolder)}: no such folder in {one_line(folder)}",
+            f"{config.backend}.subfolder: {one_line(options('subfolder'))}: no such folder in {one_line(folder)}",
             f"did you mean {one_line(near.name)}?" if near else "name a folder inside the model's",
         )
-    if entry_points != {TOKENIZER}:
+    if path != "tokenizer" and options("load_format") != "dummy":
         _check_holds(folder, field, _WEIGHTS, "weights")
-        if gguf is not None:
+        if (gguf := options("gguf_file")) is not None:
             _check_gguf(base / gguf, config.backend)
         else:
-            _check_weights(base, field, section.variant if own else None, section.use_safetensors if own else None)
+            _check_weights(base, field, options("variant"), options("use_safetensors"))
     if TOKENIZER in entry_points and (path == "tokenizer" or config.tokenizer is None):
         _check_holds(folder, field, _TOKENIZERS, "tokenizer")
         for name in _TOKENIZER_FILES:
             document = _json_object(base / name, field)
             if name == "tokenizer.json" and document is not None and "model" not in document:
                 raise RequestError(f"{field}: {name}: describes no tokenizer", _AGAIN)
+
+
+class _Options:
+    """What a backend's section says of the files of a folder; None where it, or its kind, says nothing."""
+
+    def __init__(self, section: BaseModel | None) -> None:
+        self._section = section
+
+    def __call__(self, name: str) -> Any:
+        return getattr(self._section, name, None)
 
 
 def _check_holds(folder: Path, field: str, patterns: tuple[str, ...], what: str) -> None:

@@ -5,14 +5,16 @@ import difflib
 from llenergymeasure.config.bindings import Target, walk
 from llenergymeasure.config.lowering import Calls, lower
 from llenergymeasure.config.models import ExperimentConfig
-from llenergymeasure.config.pytorch.entry_points import CALLED, FROM_PRETRAINED
+from llenergymeasure.config.pytorch import entry_points as pytorch
+from llenergymeasure.config.vllm import entry_points as vllm
 from llenergymeasure.errors import RequestError
 from llenergymeasure.surface import ledger
 from llenergymeasure.surface.model import Surface
 
-SECRETS = ("token", "use_auth_token")
+CALLED = {"pytorch": pytorch.CALLED, "vllm": vllm.CALLED}
+SECRETS = ("token", "use_auth_token", "hf_token")
 # The model's own configuration takes overrides that no signature lists, and refuses what it does not know.
-_REFUSES_ITSELF = (FROM_PRETRAINED,)
+_REFUSES_ITSELF = (pytorch.FROM_PRETRAINED,)
 _TYPING_ERROR = 0.85
 
 
@@ -33,10 +35,10 @@ def check_passthrough(config: ExperimentConfig, calls: Calls, surface: Surface) 
             raise RequestError(
                 f"{path}: a secret would stand in the result", "put it into the environment, as HF_TOKEN"
             )
-        if target.entry_point not in CALLED:
+        if target.entry_point not in CALLED[config.backend]:
             raise RequestError(
                 f"{path}: would be ignored: this tool makes no call of its own to {target.entry_point}",
-                f"passthrough reaches {', '.join(CALLED)}",
+                f"passthrough reaches {', '.join(CALLED[config.backend])}",
             )
         if target in bound:
             raise RequestError(f"{path}: is the field {bound[target]}", f"set {bound[target]}, which checks its value")
@@ -61,7 +63,7 @@ def _check_ledger(target: Target, path: str, backend: str) -> None:
 def _check_unlisted(target: Target, path: str, surface: Surface, bound: dict[Target, str]) -> None:
     """A name that an open entry point takes without listing it: often a typing error, or it belongs elsewhere."""
     for other, field in bound.items():
-        if other.name == target.name and other.entry_point in CALLED:
+        if other.name == target.name and other.entry_point in CALLED[surface.backend]:
             raise RequestError(f"{path}: is the field {field}", f"set {field}, which checks its value")
     names = list(surface.entry_points[target.entry_point].parameters)
     itself = target.entry_point in _REFUSES_ITSELF

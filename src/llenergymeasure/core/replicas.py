@@ -5,8 +5,7 @@ import dataclasses
 import multiprocessing
 import os
 import signal
-import socket
-import threading
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection, wait
@@ -16,8 +15,10 @@ from llenergymeasure.config.lowering import lower
 from llenergymeasure.config.models import ExperimentConfig
 from llenergymeasure.core.api import Api, RealApi
 from llenergymeasure.core.batching import BatchOutput
-from llenergymeasure.core.failures import explain
-from llenergymeasure.core.session import Opened, Session, Share
+from llenergymeasure.core.inference_backends.base import Share, free_port
+from llenergymeasure.core.inference_backends.kinds import kind_of
+from llenergymeasure.core.isolation import end_group, end_with_parent, interruptible, stand_alone
+from llenergymeasure.core.session import Opened, Session
 from llenergymeasure.errors import EnvironmentLacksError, LlemError
 
 Tick = Callable[[int], None]
@@ -33,7 +34,7 @@ def plan_replicas(num_processes: int = 1, *, ranks: int = 1, devices: int = 0, c
             "lower tp_size or num_processes",
         )
     threads = max(1, cores // total) if total > 1 else None
-    ports = [_free_port() for _ in range(num_processes)] if ranks > 1 else [0] * num_processes
+    ports = [free_port() for _ in range(num_processes)] if ranks > 1 else [0] * num_processes
     return [
         Share(
             replica=replica,
@@ -47,13 +48,6 @@ def plan_replicas(num_processes: int = 1, *, ranks: int = 1, devices: int = 0, c
         for replica in range(num_processes)
         for rank in range(ranks)
     ]
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 class Replicas(Protocol):
@@ -113,7 +107,7 @@ def _explained(config: ExperimentConfig, doing: str) -> Any:
     except LlemError:
         raise
     except Exception as error:
-        raise explain(error, lower(config), config.model, doing) from error
+        raise kind_of(config.backend).explain(error, lower(config), config.model, doing, "") from error
 
 
 class ProcessReplicas:
@@ -128,13 +122,17 @@ class ProcessReplicas:
         self._processes: list[Any] = []
         self._pipes: list[Connection] = []
         self._owing: set[int] = set()  # places of the replicas that have a command and no answer yet
+        self._kind = kind_of(config.backend)
+        self._logs = tempfile.TemporaryDirectory(prefix="llem-") if self._kind.own_process else None
         for share in shares:
             ours, theirs = context.Pipe()
+            log = f"{self._logs.name}/replica-{share.replica}.log" if self._logs else ""
             process = context.Process(
                 target=_serve,
-                args=(theirs, self._stop, config, share),
+                args=(theirs, self._stop, config, dataclasses.replace(share, log=log)),
                 name=f"llem-replica-{share.replica}-{share.rank}",
-                daemon=True,
+                # A daemon may start no processes, and an engine starts its workers.
+                daemon=not self._kind.own_process,
             )
             process.start()
             theirs.close()
@@ -172,6 +170,11 @@ class ProcessReplicas:
     def stop(self) -> None:
         """Let every replica end the batch it is in, and take the answers that are still under way."""
         self._stop.set()
+        if self._kind.own_process:
+            # The whole workload is one call there: it is broken off, and the passes before it are kept.
+            for place in self._owing:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(self._processes[place].pid, signal.SIGINT)
         until = time.monotonic() + STOP_WITHIN_S
         for pipe in [self._pipes[place] for place in sorted(self._owing)]:
             with contextlib.suppress(EOFError, OSError):
@@ -184,13 +187,18 @@ class ProcessReplicas:
         for pipe in self._pipes:
             with contextlib.suppress(OSError):
                 pipe.send("close")
-        for process in self._processes:
-            process.join(STOP_WITHIN_S if not self._stop.is_set() else 2.0)
+        for place, process in enumerate(self._processes):
+            # One that still owes an answer is in the middle of loading or of a call that nobody waits for any more.
+            process.join(2.0 if self._stop.is_set() or place in self._owing else STOP_WITHIN_S)
+            if self._kind.own_process:
+                end_group(process.pid)
             if process.is_alive():
                 process.kill()
                 process.join()
         for pipe in self._pipes:
             pipe.close()
+        if self._logs is not None:
+            self._logs.cleanup()
 
     def _all(self, command: str, tick: Tick) -> list[Any]:
         """Send a command to every replica and gather their answers; ticks are passed on as they come."""
@@ -218,7 +226,7 @@ class ProcessReplicas:
                 answers[place] = answer
         return [answers[place] for place in range(len(self._pipes))]
 
-    def _death(self, place: int) -> EnvironmentLacksError:
+    def _death(self, place: int) -> LlemError:
         share, process = self._shares[place], self._processes[place]
         process.join(2.0)
         code = process.exitcode
@@ -227,25 +235,20 @@ class ProcessReplicas:
             how = signal.Signals(-code).name + (
                 ": most often the machine ran out of memory" if code == -signal.SIGKILL else ""
             )
-        return EnvironmentLacksError(
-            f"pytorch.num_processes: replica {share.replica + 1} of {share.replicas} died ({how})",
-            "see its messages above",
-        )
-
-
-def _end_with_parent() -> None:
-    """A parent that was killed cannot tell; whatever this process is in the middle of is then nobody's any more."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+        who = f"{self._kind.replicas}: replica {share.replica + 1} of {share.replicas}" if share.replicas > 1 else ""
+        if self._logs is not None:
+            return self._kind.died(who or "the engine's process", how, f"{self._logs.name}/replica-{share.replica}.log")
+        return EnvironmentLacksError(f"{who or 'the replica'} died ({how})", "see its messages above")
 
 
 def _serve(pipe: Connection, stop: Any, config: ExperimentConfig, share: Share) -> None:
     """A replica's process: answers commands until it is told to close or its parent is gone."""
     # Ctrl-C reaches every process of the terminal; the parent decides, so that finished work comes home.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    kind = kind_of(config.backend)
+    if kind.own_process:
+        stand_alone(share.log)
+    end_with_parent()
     if share.ranks > 1:
         os.environ |= {
             "RANK": str(share.rank), "LOCAL_RANK": str(share.rank), "WORLD_SIZE": str(share.ranks),
@@ -255,12 +258,19 @@ def _serve(pipe: Connection, stop: Any, config: ExperimentConfig, share: Share) 
         session = Session(config, share, RealApi())
     except Exception as error:  # noqa: BLE001 - as below
         pipe.recv()
-        pipe.send(("error", explain(error, lower(config), config.model, "loading")))
+        pipe.send(("error", kind.explain(error, lower(config), config.model, "loading", share.log)))
         return
+
+    def run(tick: Tick) -> bool:
+        if not kind.own_process:
+            return session.run(stop.is_set, tick)
+        with interruptible():
+            return session.run(stop.is_set, tick)
+
     commands: dict[str, tuple[str, Callable[[], Any]]] = {
         "open": ("loading", session.open),
         "warm_up": ("warming up", session.warm_up),
-        "run": ("generating with", lambda: session.run(stop.is_set, lambda count: pipe.send(("tick", count)))),
+        "run": ("generating with", lambda: run(lambda count: pipe.send(("tick", count)))),
         "take": ("collecting from", session.take),
         "finish": ("checking", session.finish),
     }
@@ -270,5 +280,6 @@ def _serve(pipe: Connection, stop: Any, config: ExperimentConfig, share: Share) 
             try:
                 answer = ("done", act())
             except Exception as error:  # noqa: BLE001 - whatever the backend raises goes home as an error with a remedy
-                answer = ("error", explain(error, lower(config), config.model, doing))
+                answer = ("error", kind.explain(error, lower(config), config.model, doing, share.log))
             pipe.send(answer)
+        session.close()

@@ -10,33 +10,12 @@ from llenergymeasure.config.models import ExperimentConfig
 from llenergymeasure.core import prompts as prompt_sources
 from llenergymeasure.core.api import Api, RealApi
 from llenergymeasure.core.batching import Answer, Batch, BatchOutput, Prompt, prompts_sha256
-from llenergymeasure.core.environment import describe_process
-from llenergymeasure.core.inference_backends.base import Backend, Effective
-from llenergymeasure.core.inference_backends.pytorch import PyTorchBackend
+from llenergymeasure.core.environment import Hardware, describe_hardware, describe_process
+from llenergymeasure.core.inference_backends.base import Backend, Effective, Share
+from llenergymeasure.core.inference_backends.kinds import kind_of
 from llenergymeasure.core.results import Process
 from llenergymeasure.errors import RequestError
 from llenergymeasure.surface.model import Surface
-
-
-@dataclass(frozen=True)
-class Share:
-    """Which part of the run a process does.
-
-    Attributes:
-        replica, replicas: its share of the prompts.
-        rank, ranks: its share of the model, where one replica is spread over several processes.
-        device: the CUDA device it starts on, None on CPU.
-        threads: CPU threads it may use, None for the library's own choice.
-        port: where the ranks of one replica meet.
-    """
-
-    replica: int = 0
-    replicas: int = 1
-    rank: int = 0
-    ranks: int = 1
-    device: int | None = None
-    threads: int | None = None
-    port: int = 0
 
 
 @dataclass(frozen=True)
@@ -46,19 +25,21 @@ class Opened:
     Attributes:
         requests: prompts in its share.
         batches: calls per pass over its share.
-        devices: CUDA devices that its model is on.
+        devices: CUDA ordinals or UUIDs of the GPUs that its model is on.
         load_s: from the start of loading to the first call's readiness, imports included.
         process: its share of the CPU.
+        hardware: the GPUs that it sees.
         prompts_sha256: identity of the whole workload, the same in every replica.
     """
 
     requests: int
     batches: int
-    devices: tuple[int, ...]
+    devices: tuple[int | str, ...]
     effective: Effective
     load_s: float
     process: Process
     prompts_sha256: str
+    hardware: Hardware
 
 
 class Session:
@@ -68,7 +49,7 @@ class Session:
         self.config = config
         self.share = share
         self.api = api or RealApi()
-        self.backend: Backend = PyTorchBackend(version_calls(config, self.api), self.api, share.device)
+        self.backend: Backend = kind_of(config.backend).make(version_calls(config, self.api), self.api, share)
         self.batches: list[Batch] = []
         self.answers: list[Answer] = []
         self._compilations: int | None = None
@@ -92,6 +73,7 @@ class Session:
             load_s=loaded - start,
             process=describe_process(),
             prompts_sha256=self._prompts_sha256,
+            hardware=describe_hardware(),
         )
 
     def warm_up(self) -> None:
@@ -128,7 +110,13 @@ class Session:
         for batch in self.batches:
             if should_stop():
                 return False
-            self.answers.append(self.backend.generate(batch))
+            try:
+                answer = self.backend.generate(batch)
+            except KeyboardInterrupt:  # only where a process of its own is told to break off
+                if not should_stop():
+                    raise
+                return False
+            self.answers.append(answer)
             tick(len(batch.prompts))
         return True
 

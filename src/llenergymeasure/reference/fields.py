@@ -118,7 +118,7 @@ def _chapter(field: BoundField) -> str:
 
 
 def _title(name: str) -> str:
-    return TITLES.get(name, name.capitalize()) if name else SHARED
+    return TITLES.get(name, name.replace("_", " ").capitalize()) if name else SHARED
 
 
 def _about_chapter(name: str, places: Mapping[tuple[str, str], Sequence[BoundField]]) -> str:

@@ -12,14 +12,14 @@ from llenergymeasure.audit.coverage import fields_of
 from llenergymeasure.config.bindings import Section
 from llenergymeasure.config.models import ExperimentConfig
 from llenergymeasure.core.results import Result
-from llenergymeasure.matrix.merge import Matrix, merge, read_folder
+from llenergymeasure.matrix.merge import RUNGS, CellView, Matrix, Shown, merge, read_folder
 from llenergymeasure.matrix.page import markdown
 from llenergymeasure.matrix.spec import load
 from llenergymeasure.reference import words
 from llenergymeasure.reference.fields import chapters
 from llenergymeasure.surface import ledger, snapshots
+from llenergymeasure.surface.packages import BACKENDS
 
-BACKENDS = ("pytorch",)
 _LEDGER = {
     "owned": "Set by the tool itself in every run, from the configuration or because measuring needs it.",
     "passthrough": "No fields: reachable by name under `passthrough:`, checked against the installed version.",
@@ -70,6 +70,7 @@ def backend_page(backend: str, matrix: Matrix) -> str:
         "backend.md.j2",
         backend=backend,
         versions=versions,
+        cells=[view.cell.name for view in _newest(backend, matrix)],
         package=snapshots.load(backend, versions[-1]).package,
         chapters=chapters(backend, _proofs(backend, matrix)),
         count=len(fields_of(backend)),
@@ -88,10 +89,25 @@ def result_page() -> str:
 
 
 def _proofs(backend: str, matrix: Matrix) -> dict[str, str]:
-    """The rung of each field in the newest cell of the backend."""
-    cells = [view.cell.name for view in matrix.cells if view.cell.backend == backend]
-    newest = cells[-1] if cells else ""
-    return {path: str(states[newest].shown) for path, states in matrix.fields.items() if newest in states}
+    """The highest rung of each field in the backend's newest recorded cells, one of each platform."""
+    names = [view.cell.name for view in _newest(backend, matrix)]
+    shown = {
+        path: [str(states[name].shown) for name in names if name in states] for path, states in matrix.fields.items()
+    }
+    return {path: max(found, key=_height) for path, found in shown.items() if found}
+
+
+def _height(shown: str) -> int:
+    """A rung goes before a failure, a failure before a version that lacks the field, and that before no check."""
+    below = (Shown.NOT_RUN, Shown.ABSENT, Shown.FAILED)
+    return len(below) + RUNGS.index(shown) if shown in RUNGS else below.index(Shown(shown))
+
+
+def _newest(backend: str, matrix: Matrix) -> list[CellView]:
+    """The last cell of each platform that has a record; where none has, the last cell."""
+    views = [view for view in matrix.cells if view.cell.backend == backend]
+    recorded = {view.cell.platform: view for view in views if view.record is not None}
+    return list(recorded.values()) or views[-1:]
 
 
 def _tables(model: type[BaseModel]) -> list[Table]:

@@ -203,17 +203,17 @@ def test_prompts_that_are_none(tmp_path: Path, prompts: str, field: str, says: s
     assert len(str(error).splitlines()) == 2
 
 
-@pytest.mark.parametrize("backend", ["vllm", "tensorrt"])
+@pytest.mark.parametrize("backend", ["tensorrt"])
 @pytest.mark.parametrize("given", ["{}", "", "{dtype: auto}"])
 def test_a_backend_of_another_version_is_named(tmp_path: Path, backend: str, given: str) -> None:
     error = refused(write(tmp_path, f"{HEAD}{backend}: {given}\n"))
-    assert f":3: {backend}: this version of llenergymeasure runs pytorch only" in error.cause
+    assert f":3: {backend}: this version of llenergymeasure runs pytorch and vllm only" in error.cause
 
 
 def test_no_backend_at_all(tmp_path: Path) -> None:
     error = refused(write(tmp_path, HEAD))
-    assert "give exactly one backend section (pytorch); this gives none" in error.cause
-    assert error.remedy == "add `pytorch: {}`"
+    assert "give exactly one backend section (pytorch, vllm); this gives none" in error.cause
+    assert error.remedy == "add `pytorch: {}` or `vllm: {}`"
     assert "give a backend section" in refused(write(tmp_path, HEAD + "seed: -1\n")).cause
 
 

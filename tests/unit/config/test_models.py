@@ -92,7 +92,7 @@ def test_bounds_and_contradictions(fields: dict[str, Any], says: str) -> None:
 
 
 def test_a_configuration_without_a_backend_says_which_there_are() -> None:
-    with pytest.raises(ValidationError, match=r"exactly one backend section \(pytorch\); this gives none"):
+    with pytest.raises(ValidationError, match=r"exactly one backend section \(pytorch, vllm\); this gives none"):
         ExperimentConfig.model_validate({"model": "m", "prompts": ["one"]})
 
 

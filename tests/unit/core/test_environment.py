@@ -9,7 +9,7 @@ import pytest
 
 from llenergymeasure.core import environment
 from llenergymeasure.core.energy.nvml import BoardFacts
-from llenergymeasure.core.environment import describe_environment, describe_process, gpus
+from llenergymeasure.core.environment import Hardware, describe_environment, describe_hardware, describe_process, gpus
 from llenergymeasure.core.results import Process
 
 
@@ -21,6 +21,7 @@ def torch(*uuids: str) -> Any:
         version=SimpleNamespace(cuda="13.0"),
         cuda=SimpleNamespace(
             is_available=lambda: bool(uuids),
+            is_initialized=lambda: True,
             device_count=lambda: len(uuids),
             get_device_properties=properties.__getitem__,
         ),
@@ -29,7 +30,7 @@ def torch(*uuids: str) -> Any:
 
 def test_a_machine_without_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch", torch())
-    found = describe_environment("pytorch", [Process(cpu_threads=3, cpu_affinity=2)])
+    found = describe_environment("pytorch", [Process(cpu_threads=3, cpu_affinity=2)], describe_hardware())
     assert found.cpu
     assert found.python.count(".") == 2
     assert (found.cuda, found.gpus) == (None, [])
@@ -57,4 +58,4 @@ def test_gpus_are_named_as_the_energy_figures_name_them(monkeypatch: pytest.Monk
         ("GPU-bb-11", "580.1", None, 80),
         ("GPU-cc-22", None, None, 80),
     ]
-    assert describe_environment("pytorch", []).cuda == "13.0"
+    assert describe_hardware() == Hardware("13.0", tuple(gpus()))

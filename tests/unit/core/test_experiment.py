@@ -10,9 +10,9 @@ from llenergymeasure.audit import recorder as recorder_module
 from llenergymeasure.audit.recorder import Recorder
 from llenergymeasure.config.models import ExperimentConfig
 from llenergymeasure.config.pytorch.entry_points import FROM_PRETRAINED, GENERATE, GENERATION_CONFIG, SET_SEED
-from llenergymeasure.core import experiment
 from llenergymeasure.core.energy.window import Meters, Window
 from llenergymeasure.core.experiment import Progress, plan, run_experiment
+from llenergymeasure.core.inference_backends import pytorch_plan
 from llenergymeasure.core.replicas import LocalReplica
 from llenergymeasure.core.results import Difference, Result
 from llenergymeasure.errors import EnvironmentLacksError, FindingError, RequestError
@@ -309,7 +309,7 @@ class TestPlan:
     def test_processes_on_one_machine_share_its_cores(
         self, configured: Configured, installed: Recorder, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(experiment.os, "cpu_count", lambda: 8)
+        monkeypatch.setattr(pytorch_plan.os, "cpu_count", lambda: 8)
         assert [share.threads for share in plan(configured({"num_processes": 3}), installed)] == [2, 2, 2]
         assert [share.threads for share in plan(configured(), installed)] == [None]
 

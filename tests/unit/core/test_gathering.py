@@ -12,6 +12,7 @@ from llenergymeasure.config.models import ExperimentConfig
 from llenergymeasure.core.batching import BatchOutput, Prompt, prompts_sha256
 from llenergymeasure.core.energy.meters import Count, Reading
 from llenergymeasure.core.energy.window import Window
+from llenergymeasure.core.environment import Hardware
 from llenergymeasure.core.gathering import NOT_CUT, Measured, by_pass, check_all_came_home, finished, gather
 from llenergymeasure.core.inference_backends.base import Effective
 from llenergymeasure.core.results import Process, Result
@@ -64,7 +65,7 @@ def window(start_s: float, stop_s: float) -> Window:
 @pytest.fixture
 def gathered(configured: Callable[..., ExperimentConfig], installed: Recorder) -> Callable[..., Result]:
     def make(measured: Measured, requests: int = 3) -> Result:
-        opened = Opened(requests, 2, (), Effective({}), 1.5, Process(cpu_threads=4, cpu_affinity=2), "a" * 64)
+        opened = Opened(requests, 2, (), Effective({}), 1.5, Process(cpu_threads=4, cpu_affinity=2), "a" * 64, Hardware())
         return gather(configured(), [opened], measured, datetime(2026, 1, 2, tzinfo=UTC), [], installed)
 
     return make

@@ -60,6 +60,43 @@ def _or_none(nvml: Any, ask: Any, *arguments: Any) -> Any:
         return None
 
 
+def visible_boards(environ: Mapping[str, str], nvml: Any = None) -> list[tuple[Gpu, float]]:
+    """Every board that CUDA shows in this environment, with its memory in GiB; empty where NVML does not answer."""
+    nvml = import_module("pynvml") if nvml is None else nvml
+    try:
+        nvml.nvmlInit()
+    except nvml.NVMLError:
+        return []
+    try:
+        with suppress(nvml.NVMLError):
+            chosen = _choose(_boards(nvml), None, environ)
+            if not isinstance(chosen, str):
+                return [(gpu, nvml.nvmlDeviceGetMemoryInfo(gpu.handle).total / 2**30) for gpu in chosen]
+        return []
+    finally:
+        _shut_down(nvml)
+
+
+def memory_holders(nvml: Any = None) -> list[str]:
+    """Which processes hold how much of which board's memory, as far as NVML tells; empty where it does not answer."""
+    nvml = import_module("pynvml") if nvml is None else nvml
+    try:
+        nvml.nvmlInit()
+    except nvml.NVMLError:
+        return []
+    found = []
+    try:
+        with suppress(nvml.NVMLError):
+            for board in _boards(nvml):
+                for process in nvml.nvmlDeviceGetComputeRunningProcesses(board.handle):
+                    used = process.usedGpuMemory
+                    amount = "an unknown amount" if used is None else f"{used / 2**30:.1f} GiB"
+                    found.append(f"process {process.pid} ({amount} of GPU {board.index})")
+    finally:
+        _shut_down(nvml)
+    return found
+
+
 class NvmlMeter:
     """Energy counters of a fixed set of boards (Volta or newer), each read once per call: about 4 ms a board."""
 

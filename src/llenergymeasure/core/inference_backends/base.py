@@ -1,11 +1,43 @@
 """What every backend module offers to the experiment."""
 
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from llenergymeasure.core.batching import Answer, Batch, BatchOutput, Prompt
 from llenergymeasure.errors import EnvironmentLacksError
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which part of the run a process does.
+
+    Attributes:
+        replica, replicas: its share of the prompts.
+        rank, ranks: its share of the model, where one replica is spread over several processes.
+        device: the CUDA device it starts on, None on CPU.
+        threads: CPU threads it may use, None for the library's own choice.
+        port: where the ranks of one replica, or the replicas of one engine, meet.
+        log: the file that everything which the process prints goes to, "" where it has none of its own.
+    """
+
+    replica: int = 0
+    replicas: int = 1
+    rank: int = 0
+    ranks: int = 1
+    device: int | None = None
+    threads: int | None = None
+    port: int = 0
+    log: str = ""
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on now."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
 
 
 class NotAsRequestedError(EnvironmentLacksError):
@@ -79,8 +111,8 @@ class Backend(Protocol):
     def compilations(self) -> int | None:
         """Graphs compiled so far in this process, None where nothing was asked to be compiled."""
 
-    def devices(self) -> list[int]:
-        """Indices of the CUDA devices that the model uses, empty on CPU."""
+    def devices(self) -> list[int | str]:
+        """CUDA ordinals or UUIDs of the GPUs that the model uses, empty on CPU."""
 
     def close(self) -> None:
         """Free the model and its memory."""

@@ -249,8 +249,8 @@ class PyTorchBackend:
     def compilations(self) -> int | None:
         return pytorch_readback.compilations(self.calls, self.api)
 
-    def devices(self) -> list[int]:
-        return pytorch_loaded.cuda_devices(self.model)
+    def devices(self) -> list[int | str]:
+        return [*pytorch_loaded.cuda_devices(self.model)]
 
     def close(self) -> None:
         pytorch_continuous.close(self.model)

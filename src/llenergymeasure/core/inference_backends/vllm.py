@@ -1,0 +1,129 @@
+"""vLLM: one engine, called with what lowering sends, through `Api` alone; token ids in, exact counts out."""
+
+import gc
+import os
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from llenergymeasure.config.bindings import Target
+from llenergymeasure.config.lowering import Calls
+from llenergymeasure.config.vllm.entry_points import (
+    BEAM_SEARCH,
+    BEAM_SEARCH_PARAMS,
+    GENERATE,
+    LLM,
+    SAMPLING_PARAMS,
+)
+from llenergymeasure.core.api import Api, materialise
+from llenergymeasure.core.batching import Answer, Batch, BatchOutput, Prompt
+from llenergymeasure.core.inference_backends import vllm_counting, vllm_machine, vllm_readback
+from llenergymeasure.core.inference_backends.base import Effective, Share
+from llenergymeasure.errors import RequestError
+
+# Installed in every worker by vLLM itself; it reads back what really runs there.
+EXTENSION = "llenergymeasure.core.inference_backends.vllm_worker.WorkerExtension"
+
+
+class VLLMBackend:
+    """One engine and, behind it, the worker processes that it starts."""
+
+    def __init__(self, calls: Calls, api: Api, share: Share | None = None) -> None:
+        self.calls = calls
+        self.api = api
+        self.share = share or Share()
+        self.llm: Any = None
+        self.tokenizer: Any = None
+        self.warnings: list[str] = []
+        self.params: Any = None
+        self._seed: int = calls[LLM].get("seed", 0)
+
+    def load(self) -> None:
+        vllm_machine.refuse_revisions_of_folders(self.calls)
+        self.warnings += vllm_machine.prepare(self.calls, self.api, self.share)
+        arguments = materialise(self.calls[LLM], self.api)
+        # Without statistics the engine tells no times of single requests.
+        self.llm = self.api.resolve(LLM)(**arguments, disable_log_stats=False, worker_extension_cls=EXTENSION)
+        self.tokenizer = self.llm.get_tokenizer()
+        self.params = self._make_params()
+
+    def _make_params(self) -> Any:
+        """What every request asks for; where nothing is sent the checkpoint's own defaults apply, as in `generate`."""
+        entry_point = BEAM_SEARCH_PARAMS if BEAM_SEARCH_PARAMS in self.calls else SAMPLING_PARAMS
+        sent = materialise(self.calls[entry_point], self.api)
+        own = {} if entry_point == BEAM_SEARCH_PARAMS else self.llm.llm_engine.model_config.get_diff_sampling_param()
+        return self.api.resolve(entry_point)(**{**own, **sent})
+
+    def encode(self, texts: Sequence[str], *, chat: bool) -> list[list[int]]:
+        if not chat:
+            return [list(self.tokenizer.encode(text)) for text in texts]
+        if getattr(self.tokenizer, "chat_template", None) is None:
+            raise RequestError(
+                "prompts.chat_template: the model's tokenizer has no chat template", "remove prompts.chat_template"
+            )
+        turns = [[{"role": "user", "content": text}] for text in texts]
+        written = [
+            self.tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True) for turn in turns
+        ]
+        # The template wrote the special tokens; adding them again would change the input.
+        return [list(self.tokenizer.encode(text, add_special_tokens=False)) for text in written]
+
+    def vocabulary(self) -> tuple[int, frozenset[int]]:
+        return len(self.tokenizer), frozenset(self.tokenizer.all_special_ids)
+
+    def context_limit(self) -> int | None:
+        return int(self.llm.llm_engine.model_config.max_model_len)
+
+    def prepare(self, prompts: Sequence[Prompt]) -> list[Batch]:
+        """The whole workload in one call: the engine itself decides which requests run together."""
+        inputs = [{"prompt_token_ids": list(prompt.ids)} for prompt in prompts]
+        return [Batch(tuple(prompts), inputs)] if prompts else []
+
+    def seed(self, replica: int = 0) -> None:
+        """Random numbers from the start, and no prompt of an earlier pass in the prefix cache."""
+        self.llm.collective_rpc("llem_seed", args=((self._seed + replica) % 2**32,))
+        self._forget_prefixes()
+
+    def _forget_prefixes(self) -> None:
+        if Target(LLM, "kv_offloading_size") in self.calls.origins or "kv_transfer_config" in self.calls[LLM]:
+            self.llm.reset_prefix_cache(reset_connector=True)
+        else:
+            self.llm.reset_prefix_cache()
+
+    def generate(self, batch: Batch) -> Answer:
+        if BEAM_SEARCH_PARAMS in self.calls:
+            call, arguments = self.llm.beam_search, {"params": self.params, **self.calls[BEAM_SEARCH]}
+        else:
+            call, arguments = self.llm.generate, {"sampling_params": self.params, **self.calls[GENERATE]}
+        arguments = materialise(arguments, self.api)
+        start = time.perf_counter()
+        returned = call(batch.inputs, use_tqdm=False, **arguments)
+        return Answer(batch.prompts, start, time.perf_counter(), returned)
+
+    def count(self, answer: Answer) -> BatchOutput:
+        return vllm_counting.counted(answer)
+
+    def effective(self, batch: Batch) -> Effective:
+        del batch
+        return vllm_readback.read_back(self)
+
+    def verify_ran(self) -> None:
+        """A call that returned has run: the engine compiles while it loads."""
+
+    def compilations(self) -> int | None:
+        return None
+
+    def devices(self) -> list[int | str]:
+        found = [uuid for worker in self.llm.collective_rpc("llem_device") if (uuid := worker)]
+        return list(dict.fromkeys(found))
+
+    def close(self) -> None:
+        llm, self.llm = self.llm, None
+        self.tokenizer = self.params = None
+        if llm is not None:
+            llm.llm_engine.engine_core.shutdown()
+        del llm
+        gc.collect()
+        if os.environ.get("VLLM_ENABLE_V1_MULTIPROCESSING") == "0":
+            # The engine ran in this process: its groups and its memory are still here.
+            self.api.resolve("vllm.distributed.parallel_state.cleanup_dist_env_and_memory")()

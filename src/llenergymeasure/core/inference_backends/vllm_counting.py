@@ -1,0 +1,68 @@
+"""What vLLM returned, as exact counts and the engine's own times."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from llenergymeasure.core.batching import Answer, BatchOutput
+from llenergymeasure.errors import FindingError
+
+Steps = tuple[tuple[float, int], ...]
+# Ends that the caller asked for: an end token, a stop string, or a repetition that it told the engine to look for.
+_REASONS = {"stop": "stop", "length": "length", "repetition": "stop", None: "length"}
+
+
+def counted(answer: Answer) -> BatchOutput:
+    """Per prompt every returned sequence's ids, why the longest ended, and when its tokens came.
+
+    Raises:
+        FindingError: the engine gave a request up; figures without it would pass for those of all.
+    """
+    sequences, steps, finished = [], [], []
+    for prompt, request in zip(answer.prompts, answer.returned, strict=True):
+        found = _sequences(request, len(prompt.ids))
+        sequences.append(tuple(ids for ids, _ in found))
+        longest = max(found, key=lambda item: len(item[0]))
+        finished.append(_reason(longest[1], prompt.index))
+        steps.append(_steps(getattr(request, "metrics", None), len(longest[0])))
+    told = all(steps)
+    return BatchOutput(
+        prompts=answer.prompts,
+        start_s=answer.start_s,
+        end_s=answer.end_s,
+        steps=tuple(steps) if told else (),
+        sequences=tuple(sequences),
+        finished=tuple(finished),
+    )
+
+
+def _sequences(request: Any, prompt_tokens: int) -> list[tuple[tuple[int, ...], str | None]]:
+    if hasattr(request, "outputs"):
+        return [(tuple(item.token_ids), item.finish_reason) for item in request.outputs]
+    # Beam search returns the prompt in front of each beam.
+    return [(tuple(beam.tokens[prompt_tokens:]), beam.finish_reason) for beam in request.sequences]
+
+
+def _reason(said: str | None, index: int) -> str:
+    if said not in _REASONS:
+        raise FindingError(
+            f"prompt {index + 1}: vLLM ended its request with {said!r}", "see the engine's messages; run it again"
+        )
+    return _REASONS[said]
+
+
+def _steps(metrics: Any, tokens: int) -> Steps:
+    """First and last token on the engine's clock, which is this process's: both read the machine's monotonic one.
+
+    Of several sequences for one prompt vLLM keeps the times of the one that ended last.
+    """
+    if metrics is None or not metrics.first_token_ts:
+        return ()
+    if metrics.last_token_ts <= metrics.first_token_ts:
+        return ((metrics.first_token_ts, tokens),)
+    return ((metrics.first_token_ts, 1), (metrics.last_token_ts, tokens))
+
+
+def cached_tokens(returned: Sequence[Any]) -> int | None:
+    """Prompt tokens that came from the prefix cache, None where the API does not say."""
+    found = [getattr(request, "num_cached_tokens", None) for request in returned]
+    return sum(found) if found and all(item is not None for item in found) else None  # type: ignore[arg-type]
