@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from llenergymeasure.config.lowering import Build, Ref
 from llenergymeasure.errors import EnvironmentLacksError
-from llenergymeasure.surface import snapshots
+from llenergymeasure.surface import packages, snapshots
 from llenergymeasure.surface.model import Surface
 
 
@@ -52,7 +52,7 @@ class RealApi:
 
 def install_hint(package: str) -> str:
     extra = {"transformers": "pytorch", "torch": "pytorch", "vllm": "vllm", "tensorrt_llm": "tensorrt"}.get(package)
-    return f'pip install "llenergymeasure[{extra}]"' if extra else f"pip install {package}"
+    return packages.install_hint(extra) if extra else f"pip install {package}"
 
 
 def materialise(value: Any, api: Api) -> Any:

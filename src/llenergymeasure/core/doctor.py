@@ -8,6 +8,7 @@ from llenergymeasure.core.energy.nvml import BoardFacts, board_facts
 from llenergymeasure.core.energy.window import open_meters
 from llenergymeasure.core.environment import installed_version
 from llenergymeasure.surface import snapshots
+from llenergymeasure.surface.packages import distributions, install_hint
 
 NEEDED = {"pytorch": ("transformers", "torch", "accelerate"), "vllm": ("vllm",), "tensorrt": ("tensorrt-llm",)}
 
@@ -28,14 +29,19 @@ def examine() -> list[Finding]:
 
 
 def _backend(name: str) -> Finding:
-    found = {package: installed_version(package) for package in NEEDED[name]}
-    missing = [package for package, version in found.items() if version is None]
+    found = {
+        build: version
+        for package in NEEDED[name]
+        for build in distributions(package)
+        if (version := installed_version(build))
+    }
+    missing = [package for package in NEEDED[name] if not found.keys() & set(distributions(package))]
     if missing:
         return Finding(
             f"backend {name}",
             ok=False,
             detail=f"{', '.join(missing)} not installed",
-            remedy=f'pip install "llenergymeasure[{name}]"',
+            remedy=install_hint(name),
         )
     pinned = snapshots.versions(name)
     detail = ", ".join(f"{package} {version}" for package, version in found.items())

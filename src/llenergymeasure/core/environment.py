@@ -10,6 +10,7 @@ from pathlib import Path
 
 from llenergymeasure.core.energy.nvml import board_facts, visible_boards
 from llenergymeasure.core.results import GPU, Environment, Process
+from llenergymeasure.surface.packages import distributions
 
 PACKAGES = {
     "pytorch": (
@@ -33,7 +34,10 @@ def describe_environment(backend: str, processes: Sequence[Process], hardware: H
     """Versions and hardware; `processes` are the replicas', each described where it ran, as the hardware is."""
     return Environment(
         packages={
-            name: version for name in ("llenergymeasure", *PACKAGES[backend]) if (version := installed_version(name))
+            name: version
+            for package in ("llenergymeasure", *PACKAGES[backend])
+            for name in distributions(package)
+            if (version := installed_version(name))
         },
         python=platform.python_version(),
         platform=f"{platform.system()} {platform.machine()}",

@@ -1,17 +1,14 @@
-"""Names that a function takes out of its **kwargs in its body, and what the source says about their standing."""
+"""Names that a function takes out of its **kwargs in its body."""
 
 import ast
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from llenergymeasure.surface.model import ACTIVE, DEPRECATED, IGNORED
 from llenergymeasure.surface.values import Scope, evaluate
 
 # Where a name is found in several ways, the one that says most about it is kept.
 _PRECEDENCE = ("pop", "get", "subscript", "loop", "contains")
-_STALE = re.compile(r"\bdeprecated\b|\bkept for BC\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -182,55 +179,3 @@ def consumes_rest(function: ast.FunctionDef) -> bool:
         elif isinstance(node, ast.Assign) and isinstance(node.value, ast.Name) and node.value.id == variable:
             return True
     return False
-
-
-def status_of(found: Found | None, line: int, lines: list[str], documented: str) -> str:
-    """Active unless the source says otherwise: dropped, a comment beside or above the line, or the documentation."""
-    if found is not None and found.ignored:
-        return IGNORED
-    if documented.lower().startswith("deprecated") or _STALE.search(_remarks(line, lines)):
-        return DEPRECATED
-    return ACTIVE
-
-
-def _remarks(line: int, lines: list[str]) -> str:
-    """The comment on a source line, and the one that heads the block of lines it stands in."""
-    if not 0 < line <= len(lines):
-        return ""
-    here = lines[line - 1]
-    indent = len(here) - len(here.lstrip())
-    remarks = [here.partition("#")[2]]
-    for above in reversed(lines[: line - 1]):
-        text = above.strip()
-        if not text or len(above) - len(above.lstrip()) < indent:
-            break
-        if text.startswith("#"):
-            remarks.append(text)
-            break
-    return " ".join(remarks)
-
-
-def warned_about(functions: Sequence[ast.FunctionDef]) -> set[str]:
-    """Names whose use makes the function warn that they are deprecated."""
-    found: set[str] = set()
-    for function in functions:
-        for node in ast.walk(function):
-            if isinstance(node, ast.If):
-                tested = {
-                    ast.unparse(n).removeprefix("self.")
-                    for n in ast.walk(node.test)
-                    if isinstance(n, ast.Name | ast.Attribute)
-                }
-                for message in _warnings(node.body):
-                    found |= {
-                        name for name in tested if re.search(rf"(?<![\w.]){re.escape(name)}\b.*\bdeprecated\b", message)
-                    }
-    return found
-
-
-def _warnings(body: list[ast.stmt]) -> Iterator[str]:
-    calls = [item.value for item in body if isinstance(item, ast.Expr) and isinstance(item.value, ast.Call)]
-    for call in calls:
-        if "warn" in ast.unparse(call.func):
-            texts = (n.value for a in call.args for n in ast.walk(a) if isinstance(n, ast.Constant))
-            yield " ".join(text for text in texts if isinstance(text, str)).replace("\n", " ")

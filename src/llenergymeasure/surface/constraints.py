@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from llenergymeasure.surface.definitions import field_of
+from llenergymeasure.surface.definitions import referred
 from llenergymeasure.surface.model import UNKNOWN
 from llenergymeasure.surface.values import Scope, Symbol, evaluate, jsonable
 
@@ -57,8 +57,7 @@ def declared(field: ast.AnnAssign, scope: Scope) -> Constraint:
     value = field.value
     if isinstance(value, ast.Call):
         calls.append(value)
-    referred = _referred(value)
-    found = field_of(scope.module, *referred) if referred else None
+    found = referred(value, scope.module)
     result = declared(found[2], Scope(found[0], found[1])) if found else Constraint()
     for call in calls:
         stated = {k.arg: evaluate(k.value, scope) for k in call.keywords if k.arg in ("ge", "gt", "le", "lt")}
@@ -74,16 +73,6 @@ def _end(stated: dict[str, Any], included: str, excluded: str, whole: bool) -> f
     end = stated.get(excluded)
     step = (1 if excluded == "gt" else -1) if whole else 0
     return end + step if isinstance(end, int | float) else None
-
-
-def _referred(value: ast.expr | None) -> tuple[str, str] | None:
-    """Class and field where a default is that of another field."""
-    match value:
-        case ast.Attribute(value=ast.Name(id=owner), attr=name):
-            return owner, name
-        case ast.Call(func=ast.Name(id="get_field"), args=[ast.Name(id=owner), ast.Constant(value=str() as name)]):
-            return owner, name
-    return None
 
 
 def _both(first: Constraint, second: Constraint) -> Constraint:
@@ -160,6 +149,8 @@ def _comparison(node: ast.expr, scope: Scope, types: dict[str, str]) -> tuple[st
     if not name and op in _MIRROR:
         name, op, right = _parameter(right, types), _MIRROR[op], left
     value = evaluate(right, scope)
+    if any(_parameter(item, types) for item in ast.walk(right) if isinstance(item, ast.Name | ast.Attribute)):
+        return None  # a bound by another parameter is none by itself
     if not name or value is UNKNOWN or isinstance(value, Symbol):
         return None
     if op is ast.NotIn and isinstance(value, list | tuple | set | frozenset | dict):

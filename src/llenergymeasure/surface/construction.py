@@ -4,6 +4,7 @@ import ast
 from dataclasses import dataclass, field
 from typing import Any
 
+from llenergymeasure.surface.bodies import keyword_variable
 from llenergymeasure.surface.model import UNKNOWN
 from llenergymeasure.surface.values import Scope, evaluate, jsonable, truth
 
@@ -23,6 +24,7 @@ class Trace:
     filled: dict[str, Any] = field(default_factory=dict)
     owners: dict[str, str] = field(default_factory=dict)
     depth: int = 0
+    rest: str | None = None  # the variable of the keyword arguments, of which none was given
 
     def run(self, body: list[ast.stmt]) -> bool:
         """False when the function ends here."""
@@ -47,6 +49,12 @@ class Trace:
         return True
 
     def assign(self, target: ast.expr, value: ast.expr) -> None:
+        match target:
+            case ast.Subscript(value=ast.Name(id=self.rest), slice=ast.Constant(value=str() as name)):
+                result = evaluate(value, self.here())
+                if name in self.names and result is not UNKNOWN:
+                    self.filled[name] = result
+                return
         if not isinstance(target, ast.Name | ast.Attribute):
             self.forget([target])
             return
@@ -64,7 +72,7 @@ class Trace:
         return Scope(self.scope.module, self.scope.owner, self.local)
 
     def branch(self, statement: ast.If) -> bool:
-        holds = truth(statement.test, self.here())
+        holds = self.holds(statement.test)
         if holds is not None:
             return self.run(statement.body if holds else statement.orelse)
         if _refuses(statement.body):
@@ -75,6 +83,12 @@ class Trace:
         return not any(
             isinstance(n, ast.Return) for part in (*statement.body, *statement.orelse) for n in ast.walk(part)
         )
+
+    def holds(self, test: ast.expr) -> bool | None:
+        match test:
+            case ast.Compare(left=ast.Constant(), ops=[ast.NotIn()], comparators=[ast.Name(id=self.rest)]):
+                return True
+        return truth(test, self.here())
 
     def forget(self, nodes: list[Any]) -> None:
         for node in nodes:
@@ -131,7 +145,7 @@ def filled_in(function: ast.FunctionDef, scope: Scope, names: set[str], given: t
     `given` names the parameters that a user always passes.
     """
     start = {name: _GIVEN if name in given else value for name, value in defaults(function, scope).items()}
-    trace = Trace(scope, names, dict(start))
+    trace = Trace(scope, names, dict(start), rest=keyword_variable(function))
     trace.run(function.body)
     return {
         name: jsonable(value)

@@ -4,7 +4,7 @@ import ast
 import copy
 from dataclasses import dataclass
 
-from llenergymeasure.surface.sources import Module
+from llenergymeasure.surface.sources import Enumeration, Module
 
 _DEPTH = 6  # of aliases of aliases, and of modules that import from each other
 _TYPE_FORMS = ("Literal", "Union", "Optional", "Annotated")
@@ -16,6 +16,7 @@ class Definition:
 
     module: Module
     node: ast.ClassDef | ast.expr
+    is_alias: bool = False  # it says itself that it is a type
 
 
 def find(module: Module, name: str, depth: int = _DEPTH) -> Definition | None:
@@ -23,7 +24,7 @@ def find(module: Module, name: str, depth: int = _DEPTH) -> Definition | None:
     if name in module.classes:
         return Definition(module, module.classes[name])
     if name in module.constants:
-        return Definition(module, module.constants[name])
+        return Definition(module, module.constants[name], name in module.type_aliases)
     if depth == 0 or name not in module.imports:
         return None
     source, original = module.imports[name]
@@ -34,6 +35,11 @@ def find(module: Module, name: str, depth: int = _DEPTH) -> Definition | None:
 def find_class(module: Module, name: str) -> tuple[Module, ast.ClassDef] | None:
     found = find(module, name)
     return (found.module, found.node) if found is not None and isinstance(found.node, ast.ClassDef) else None
+
+
+def enumeration(module: Module, name: str) -> Enumeration | None:
+    found = find_class(module, name)
+    return None if found is None else found[0].enums.get(found[1].name)
 
 
 def field_of(module: Module, owner: str, name: str) -> tuple[Module, ast.ClassDef, ast.AnnAssign] | None:
@@ -47,6 +53,25 @@ def field_of(module: Module, owner: str, name: str) -> tuple[Module, ast.ClassDe
             if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name) and item.target.id == name:
                 return home, base, item
     return None
+
+
+def referred(value: ast.expr | None, module: Module) -> tuple[Module, ast.ClassDef, ast.AnnAssign] | None:
+    """The declaration behind a default that is another class's field, as in `x: int = Config.x`."""
+    match value:
+        case ast.Attribute(value=ast.Name(id=owner), attr=name):
+            return field_of(module, owner, name)
+        case ast.Call(func=ast.Name(id="get_field"), args=[ast.Name(id=owner), ast.Constant(value=str() as name)]):
+            return field_of(module, owner, name)
+    return None
+
+
+def document(owner: ast.ClassDef, field: ast.AnnAssign) -> str:
+    """The text under a field's declaration."""
+    below = dict(zip(owner.body, owner.body[1:], strict=False)).get(field)
+    match below:
+        case ast.Expr(value=ast.Constant(value=str() as text)):
+            return text
+    return ""
 
 
 def method_of(
@@ -76,10 +101,15 @@ class _Aliases(ast.NodeTransformer):
 
     def visit_Name(self, node: ast.Name) -> ast.expr:
         found = find(self.module, node.id) if self.depth else None
-        if found is None or isinstance(found.node, ast.ClassDef) or not _is_type(found.node):
+        if found is None or isinstance(found.node, ast.ClassDef) or not (found.is_alias or _is_type(found.node)):
             return node
         result: ast.expr = _Aliases(found.module, self.depth - 1).visit(copy.deepcopy(found.node))
         return result
+
+    def visit_Attribute(self, node: ast.Attribute) -> ast.expr:
+        """A type of a module that was imported under a name."""
+        target = self.module.imported_module(ast.unparse(node.value)) if self.depth else None
+        return node if target is None else _Aliases(target, self.depth - 1).visit(ast.Name(node.attr, ast.Load()))
 
     def visit_Constant(self, node: ast.Constant) -> ast.expr:
         """A type written as text, outside of Literal."""

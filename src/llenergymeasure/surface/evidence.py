@@ -2,10 +2,11 @@
 
 import ast
 from dataclasses import dataclass, field, replace
+from typing import Any
 
-from llenergymeasure.surface import bodies, constraints
-from llenergymeasure.surface.model import ACTIVE, DEPRECATED, Parameter
-from llenergymeasure.surface.sources import Module
+from llenergymeasure.surface import bodies, constraints, standing
+from llenergymeasure.surface.model import ACTIVE, Parameter
+from llenergymeasure.surface.sources import Enumeration, Module
 from llenergymeasure.surface.values import Scope
 
 
@@ -18,6 +19,7 @@ class Evidence:
         documents: parameter to (type, first words), from the documentation.
         lines: parameter to the source line that defines it.
         found: the names that were found in bodies.
+        announcing: further bodies in which deprecations are announced.
     """
 
     scope: Scope
@@ -25,6 +27,7 @@ class Evidence:
     documents: dict[str, tuple[str, str]]
     lines: dict[str, int]
     found: dict[str, bodies.Found] = field(default_factory=dict)
+    announcing: list[ast.FunctionDef] = field(default_factory=list)
 
     def documented(self, name: str) -> tuple[str, str]:
         return self.documents.get(name, ("", ""))
@@ -55,7 +58,7 @@ def describe(parameters: dict[str, Parameter], evidence: Evidence) -> dict[str, 
     """The same parameters with types from the documentation, and choices, bounds and status from the source."""
     typed = {name: replace(p, type=p.type or _documented_type(p, evidence)) for name, p in parameters.items()}
     limits = constraints.of_functions(evidence.functions, evidence.scope, {name: p.type for name, p in typed.items()})
-    warned = bodies.warned_about(evidence.functions)
+    warned = standing.warned_about([*evidence.functions, *evidence.announcing], evidence.scope)
     enums = evidence.scope.module.enums
     result = {}
     for name, parameter in typed.items():
@@ -63,12 +66,16 @@ def describe(parameters: dict[str, Parameter], evidence: Evidence) -> dict[str, 
         status = _status(parameter, evidence)
         result[name] = replace(
             parameter,
-            choices=parameter.choices or limit.choices or tuple(enums.get(parameter.type, {}).values()),
+            choices=parameter.choices or limit.choices or _members(enums.get(parameter.type)),
             minimum=limit.minimum if parameter.minimum is None else parameter.minimum,
             maximum=limit.maximum if parameter.maximum is None else parameter.maximum,
-            status=DEPRECATED if status == ACTIVE and name in warned else status,
+            status=warned.get(name, status) if status == ACTIVE else status,
         )
     return result
+
+
+def _members(known: Enumeration | None) -> tuple[Any, ...]:
+    return tuple(known.written.values()) if known else ()
 
 
 def _documented_type(parameter: Parameter, evidence: Evidence) -> str:
@@ -81,6 +88,8 @@ def _documented_type(parameter: Parameter, evidence: Evidence) -> str:
 
 def _status(parameter: Parameter, evidence: Evidence) -> str:
     name = parameter.name
+    if parameter.status != ACTIVE:
+        return parameter.status
     line = evidence.lines.get(name, 0) if parameter.via in ("signature", "pop") else 0
     words = evidence.documented(name)[1]
-    return bodies.status_of(evidence.found.get(name), line, evidence.scope.module.lines, words)
+    return standing.status_of(evidence.found.get(name), line, evidence.scope.module.lines, words)

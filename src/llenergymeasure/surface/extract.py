@@ -11,7 +11,7 @@ from llenergymeasure.surface.packages import packages
 from llenergymeasure.surface.sources import (
     FolderReader,
     Modules,
-    folder_version,
+    folder_identity,
     open_wheel,
     package_folder,
     wheel_identity,
@@ -20,14 +20,17 @@ from llenergymeasure.surface.sources import (
 
 def from_wheel(backend: str, path: Path) -> Surface:
     """Raises RequestError for what is not a wheel, another package's wheel, or one without the modules needed."""
-    known = packages(backend)
-    name, version = wheel_identity(path)
-    if name not in known:
-        raise RequestError(f"{path}: a wheel of {name}", f"for the backend {backend} give one of {' or '.join(known)}")
-    with open_wheel(path) as reader:
-        points = static.entry_points(Modules(reader, known[name]), known[name])
-    provenance = {"method": "static", "wheel": path.name, "sha256": _digest(path), "date": _today()}
-    return Surface(backend, name, version.partition("+")[0], points, provenance)
+    known = {name: package for package in packages(backend).values() for name in package.distributions}
+    distribution, version = wheel_identity(path)
+    package = known.get(distribution)
+    if package is None:
+        expected = " or ".join(known)
+        raise RequestError(f"{path}: a wheel of {distribution}", f"for the backend {backend} give one of {expected}")
+    with open_wheel(path, package.name) as reader:
+        points = static.entry_points(Modules(reader, package), package)
+    provenance = {"method": "static", **package.build(distribution), "wheel": path.name}
+    provenance |= {"sha256": _digest(path), "date": _today()}
+    return Surface(backend, package.name, version.partition("+")[0], points, provenance)
 
 
 def from_source(backend: str, folder: Path) -> Surface:
@@ -35,9 +38,11 @@ def from_source(backend: str, folder: Path) -> Surface:
     known = packages(backend)
     found = package_folder(folder.resolve(), tuple(known))
     reader = FolderReader(found, str(folder))
-    points = static.entry_points(Modules(reader, known[found.name]), known[found.name])
-    provenance = {"method": "static", "source": found.name, "date": _today()}
-    return Surface(backend, found.name, folder_version(found).partition("+")[0], points, provenance)
+    package = known[found.name]
+    points = static.entry_points(Modules(reader, package), package)
+    distribution, version = folder_identity(found, package.distributions)
+    provenance = {"method": "static", **package.build(distribution), "source": found.name, "date": _today()}
+    return Surface(backend, package.name, version.partition("+")[0], points, provenance)
 
 
 def _digest(path: Path) -> str:

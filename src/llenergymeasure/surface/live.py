@@ -11,11 +11,13 @@ from typing import Any
 
 from llenergymeasure.errors import EnvironmentLacksError
 from llenergymeasure.surface import bodies
+from llenergymeasure.surface.deciders import ENVIRONMENT, PLATFORM
+from llenergymeasure.surface.live_fields import declared, nested
 from llenergymeasure.surface.model import UNKNOWN, EntryPoint, Parameter, Surface
 from llenergymeasure.surface.objects import jsonable, look_up, made_default, scope_of, tree_of
-from llenergymeasure.surface.packages import packages
+from llenergymeasure.surface.packages import install_hint, packages
 from llenergymeasure.surface.recipes import BODY, POPPED, Family, Package, Part, Recipe
-from llenergymeasure.surface.snapshots import installed_version
+from llenergymeasure.surface.snapshots import installed_as, installed_version
 from llenergymeasure.surface.spelling import live_spelling
 from llenergymeasure.surface.static import merge
 
@@ -29,16 +31,18 @@ def from_installed(backend: str) -> Surface:
     """
     own, *companions = packages(backend).values()
     version = installed_version(backend)
+    here = installed_as(own.name)
     points: dict[str, EntryPoint] = {}
     missing: list[str] = []
-    provenance = {"method": "live", "date": datetime.now(UTC).date().isoformat()}
+    build = own.build(here.distribution) if here is not None else {}
+    provenance = {"method": "live", **build, "date": datetime.now(UTC).date().isoformat()}
     for package in (own, *companions):
         try:
             points |= _entry_points(package)
         except ImportError as error:
             if package is own:
                 raise EnvironmentLacksError(
-                    f"{package.name} {version} does not import: {error}", f'pip install "llenergymeasure[{backend}]"'
+                    f"{package.name} {version} does not import: {error}", install_hint(backend)
                 ) from error
             missing.append(package.name)
             continue
@@ -52,7 +56,8 @@ def from_installed(backend: str) -> Surface:
 def compare(static: Surface, live: Surface) -> list[str]:
     """Every disagreement on entry points, names and defaults; a value that one side cannot know is none.
 
-    Companion packages that the live surface names as missing are passed over.
+    Nor is one that an environment variable or the platform decides. Companion packages that the live surface names as
+    missing are passed over.
     """
     found = []
     missing = live.provenance.get("missing", "").split()
@@ -73,7 +78,8 @@ def compare(static: Surface, live: Surface) -> list[str]:
 
 
 def _disagreements(one: Parameter, two: Parameter) -> Iterator[str]:
-    for key in ("default", "resolved"):
+    decided_here = {ENVIRONMENT, PLATFORM}.intersection(one.decided_by)
+    for key in ("default", "resolved") if not decided_here else ():
         first, second = getattr(one, key), getattr(two, key)
         if not _undecided(first) and not _undecided(second) and first != second:
             yield f"{key} static {first!r}, live {second!r}"
@@ -87,11 +93,14 @@ def _undecided(value: Any) -> bool:
 
 def _entry_points(package: Package) -> dict[str, EntryPoint]:
     importlib.import_module(package.name)
-    found = {}
-    for recipe in (*package.recipes, *(r for family in package.families for r in _members(package, family))):
-        point = _entry_point(package, recipe)
+    found: dict[str, EntryPoint] = {}
+    queue = [*package.recipes, *(r for family in package.families for r in _members(package, family))]
+    while queue:
+        recipe = queue.pop(0)
+        point = _entry_point(package, recipe) if recipe.name not in found else None
         if point is not None:
             found[point.name] = point
+            queue += nested(package.name, recipe, point.parameters)
     return found
 
 
@@ -169,6 +178,9 @@ def _parameters(value: Any, owner: Any, take: str) -> Parameters:
 
 def _constructor(cls: type, take: str) -> Parameters:
     """What the class accepts, including what its constructor hands to the next class that has one."""
+    fields = declared(cls)
+    if fields is not None:
+        return fields
     if issubclass(cls, tuple):  # a NamedTuple takes its fields in __new__
         return {name: p for name, p in _callable(cls.__new__, cls, take).items() if name in cls._fields}  # type: ignore[attr-defined]
     found: Parameters = {}
@@ -221,12 +233,8 @@ def _callable(value: Any, owner: type | None, take: str) -> Parameters:
 def _with_instance(cls: type, parameters: Parameters, recipe: Recipe) -> Parameters:
     """What an object made without arguments holds, where the signature leaves it open."""
     result = dict(parameters)
-    try:
-        made = cls()
-    except Exception:  # noqa: BLE001 - a class that needs arguments, or another package, shows nothing here
-        made = None
     later = _later(cls, recipe)
-    attributes = {k: v for k, v in vars(made).items() if not k.startswith("_")} if hasattr(made, "__dict__") else {}
+    attributes = _made(cls)
     if later and attributes:
         # Every attribute of such an object is a parameter, whichever way the body takes it.
         result |= {
@@ -239,6 +247,17 @@ def _with_instance(cls: type, parameters: Parameters, recipe: Recipe) -> Paramet
         if held is not None:
             result[name] = replace(parameter, resolved=jsonable(held))
     return result
+
+
+def _made(cls: type) -> dict[str, Any]:
+    """The public attributes of an object made without arguments, none where it cannot be made so."""
+    try:
+        made, again = cls(), cls()
+    except Exception:  # noqa: BLE001 - a class that needs arguments, or another package, shows nothing here
+        return {}
+    held = {name: value for name, value in getattr(made, "__dict__", {}).items() if not name.startswith("_")}
+    # What each object has anew, such as a random name, is no value of the class.
+    return {name: value for name, value in held.items() if jsonable(value) == jsonable(getattr(again, name, UNKNOWN))}
 
 
 def _later(cls: type, recipe: Recipe) -> dict[str, Any]:

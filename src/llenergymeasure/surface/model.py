@@ -34,7 +34,9 @@ class Parameter:
             read, else the source text in `{"expr": "..."}`.
         resolved: the value that applies when the default (often None) is left alone, where it is filled elsewhere.
         via: where the name was found: signature, pop, get, contains, loop, attribute.
-        platform: the platforms on which the default differs, empty where it does not.
+        decided_by: whose code sets it once more after the arguments are taken, so that another value may run: the
+            names of platforms, or `platform` for whichever is there, `engine` (start-up code, which looks at the model,
+            the device and the other settings), `environment` (a variable).
     """
 
     name: str
@@ -47,7 +49,7 @@ class Parameter:
     maximum: float | None = None
     status: str = ACTIVE
     via: str = "signature"
-    platform: tuple[str, ...] = ()
+    decided_by: tuple[str, ...] = ()
 
     @property
     def effective_default(self) -> Any:
@@ -172,7 +174,7 @@ def _parameter_row(parameter: Parameter) -> dict[str, Any]:
         "maximum",
         "status",
         "via",
-        "platform",
+        "decided_by",
     ):
         value = getattr(parameter, key)
         if value is UNKNOWN or (value == Parameter.__dataclass_fields__[key].default and key != "default"):
@@ -183,6 +185,6 @@ def _parameter_row(parameter: Parameter) -> dict[str, Any]:
 
 def _parameter(name: str, row: dict[str, Any]) -> Parameter:
     values: dict[str, Any] = {
-        key: tuple(value) if key in ("choices", "platform") else value for key, value in row.items()
+        key: tuple(value) if key in ("choices", "decided_by") else value for key, value in row.items()
     }
     return Parameter(name, **values)

@@ -9,7 +9,7 @@ import textwrap
 from typing import Any
 
 from llenergymeasure.surface.model import UNKNOWN
-from llenergymeasure.surface.sources import Module
+from llenergymeasure.surface.sources import Module, is_word
 from llenergymeasure.surface.values import Scope
 
 
@@ -65,7 +65,7 @@ def jsonable(value: Any) -> Any:  # noqa: PLR0911 - one return per kind
     if value is UNKNOWN:
         return UNKNOWN
     if isinstance(value, enum.Enum):
-        return jsonable(value.value)
+        return jsonable(_written(value))
     if isinstance(value, float) and not math.isfinite(value):
         return {"expr": repr(value)}
     if value is None or isinstance(value, bool | int | float | str):
@@ -76,4 +76,14 @@ def jsonable(value: Any) -> Any:  # noqa: PLR0911 - one return per kind
         return sorted((jsonable(item) for item in value), key=repr)
     if isinstance(value, dict):
         return {str(key): jsonable(item) for key, item in value.items()}
-    return {"expr": str(value)}
+    # An object that is an entry point itself has a row there for each of its values.
+    is_declared = hasattr(type(value), "__pydantic_fields__")
+    return {"expr": f"{type(value).__name__}()" if is_declared else str(value)}
+
+
+def _written(member: enum.Enum) -> Any:
+    """How a user writes a member of an enumeration: by name where its value is not for writing."""
+    if isinstance(member, str | int):
+        return member.value
+    words = all(is_word(item.value) for item in type(member).__members__.values())
+    return member.value if words else member.name

@@ -12,6 +12,20 @@ _KNOWN = {
 }
 
 
+def distributions(name: str) -> tuple[str, ...]:
+    """The names under which a package can be installed: its own and those of its other builds."""
+    return next((p.distributions for known in _KNOWN.values() for p in known if p.name == name), (name,))
+
+
+def install_hint(backend: str) -> str:
+    """How to get the backend's packages, and which builds of them serve as well."""
+    builds = [name for package in _KNOWN.get(backend, ()) for name in package.builds]
+    return f'pip install "llenergymeasure[{backend}]"' + (f" (or, in its place, {', '.join(builds)})" if builds else "")
+
+
+BACKENDS = tuple(_KNOWN)
+
+
 def packages(backend: str) -> dict[str, Package]:
     """The packages of a backend by import name, the backend's own first.
 

@@ -91,6 +91,27 @@ class Family:
 
 
 @dataclass(frozen=True)
+class Settling:
+    """Where configuration is set once more after it was made of the arguments.
+
+    Attributes:
+        entry_point: whose parameters are meant, beside those of the config classes themselves.
+        arguments: the class that has these parameters as fields and hands them on to config classes.
+        folder: of the config classes.
+        engine: modules of the start-up code.
+        platforms: (module, the platform's name).
+        text: what stands in every function that sets a configuration of another class.
+    """
+
+    entry_point: str
+    arguments: Part
+    folder: str
+    engine: tuple[str, ...]
+    platforms: tuple[tuple[str, str], ...]
+    text: str
+
+
+@dataclass(frozen=True)
 class Interest:
     """Which functions of a module anybody reads, by name or by a text that they contain."""
 
@@ -103,7 +124,12 @@ class Interest:
 
 @dataclass(frozen=True)
 class Package:
-    """One package of a backend: entry points that each version either has or lacks."""
+    """One package of a backend: entry points that each version either has or lacks.
+
+    Attributes:
+        name: under which it is imported.
+        builds: names of further distributions that bring the same package, such as a build for another platform.
+    """
 
     backend: str
     name: str
@@ -111,6 +137,17 @@ class Package:
     families: tuple[Family, ...] = ()
     required: tuple[str, ...] = ()  # modules without which this is not the package
     followed: tuple[str, ...] = ()  # modules and folders in which imported names are looked up
+    builds: tuple[str, ...] = ()
+    settling: Settling | None = None
+
+    @property
+    def distributions(self) -> tuple[str, ...]:
+        """The names under which the package can be installed."""
+        return (self.name, *self.builds)
+
+    def build(self, distribution: str) -> dict[str, str]:
+        """What a surface's provenance says of a distribution that is not named like the package."""
+        return {} if distribution == self.name else {"distribution": distribution}
 
     def interests(self) -> dict[str, Interest]:
         """Module to the functions read from it, for modules that are read for single functions only.
@@ -123,6 +160,9 @@ class Package:
         whole = {family.module for family in self.families} | {part.module for part in parts if not part.is_method}
         texts = [(module, f"{name}.pop(") for module, name in (r.handed for r in self.recipes if r.handed)]
         texts += [(module, name) for use in uses for module in use.modules for name in use.names]
+        if self.settling is not None:
+            platforms = [module for module, _ in self.settling.platforms]
+            texts += [(module, self.settling.text) for module in (*self.settling.engine, *platforms)]
         return {
             member: Interest(
                 frozenset(part.name.rpartition(".")[2] for part in parts if part.module == member),

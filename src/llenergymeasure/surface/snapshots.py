@@ -3,6 +3,8 @@
 import difflib
 import importlib.metadata
 import importlib.util
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -12,7 +14,7 @@ from packaging.version import InvalidVersion, Version
 
 from llenergymeasure.errors import EnvironmentLacksError, RequestError
 from llenergymeasure.surface.model import Surface, from_json
-from llenergymeasure.surface.packages import packages
+from llenergymeasure.surface.packages import distributions, install_hint, packages
 
 _DATA = files("llenergymeasure.surface") / "data"
 
@@ -48,7 +50,7 @@ def installed(backend: str) -> Surface:
     Raises EnvironmentLacksError where the backend itself is not installed.
     """
     own, *companions = packages(backend)
-    found = tuple((name, version) for name in companions if (version := _version(name)) is not None)
+    found = tuple((name, here.version) for name in companions if (here := installed_as(name)) is not None)
     return _installed(backend, own, installed_version(backend), found)
 
 
@@ -79,24 +81,38 @@ def _here(backend: str, package: str, version: str) -> Surface:
     return from_source(backend, Path(spec.origin).parent)
 
 
+def is_installed(backend: str) -> bool:
+    """Whether the backend's own package is here."""
+    return installed_as(next(iter(packages(backend)))) is not None
+
+
 def installed_version(backend: str) -> str:
     """The version of the backend's own package, without a local suffix such as +cpu."""
     package = next(iter(packages(backend)))
-    version = _version(package)
-    if version is None:
+    found = installed_as(package)
+    if found is None:
         raise _missing(backend, package)
-    return version
+    return found.version
 
 
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package).partition("+")[0]
-    except importlib.metadata.PackageNotFoundError:
-        return None
+@dataclass(frozen=True)
+class Installed:
+    """Which distribution brought a package, and its version without a local suffix such as +cpu."""
+
+    distribution: str
+    version: str
+
+
+def installed_as(package: str) -> Installed | None:
+    """The installed distribution of a package, None where there is none."""
+    for name in distributions(package):
+        with suppress(importlib.metadata.PackageNotFoundError):
+            return Installed(name, importlib.metadata.version(name).partition("+")[0])
+    return None
 
 
 def _missing(backend: str, package: str) -> EnvironmentLacksError:
-    return EnvironmentLacksError(f"{package} is not installed here", f'pip install "llenergymeasure[{backend}]"')
+    return EnvironmentLacksError(f"{package} is not installed here", install_hint(backend))
 
 
 def _folder(backend: str, package: str | None) -> Traversable:

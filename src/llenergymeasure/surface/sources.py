@@ -15,8 +15,8 @@ from llenergymeasure.errors import RequestError
 from llenergymeasure.surface.outline import outline
 from llenergymeasure.surface.recipes import Package
 
-_WHEEL_NAME = re.compile(r"(?P<package>[A-Za-z0-9_.]+)-(?P<version>[^-]+)(-[^-]+){3,4}\.whl")
-_VERSION = re.compile(r"^__version__\s*(?::\s*str\s*)?=\s*['\"]([^'\"]+)['\"]", re.MULTILINE)
+_WHEEL_NAME = re.compile(r"(?P<distribution>[A-Za-z0-9_.]+)-(?P<version>[^-]+)(-[^-]+){3,4}\.whl")
+_VERSION = re.compile(r"^__version__\s*(?::\s*str\s*)?=\s*(?:version = )?['\"]([^'\"]+)['\"]", re.MULTILINE)
 
 
 class Reader(Protocol):
@@ -53,18 +53,18 @@ class FolderReader:
 
 
 def wheel_identity(path: Path) -> tuple[str, str]:
-    """The (package, version) that a wheel's file name states."""
+    """The (distribution, version) that a wheel's file name states."""
     match = _WHEEL_NAME.fullmatch(path.name)
     if match is None:
         raise RequestError(
             f"{path}: not a wheel's file name", "give a file such as transformers-5.23.0-py3-none-any.whl"
         )
-    return match["package"].lower().replace("-", "_"), match["version"]
+    return match["distribution"].lower().replace("_", "-"), match["version"]
 
 
 @contextmanager
-def open_wheel(path: Path) -> Iterator[WheelReader]:
-    package, _ = wheel_identity(path)
+def open_wheel(path: Path, package: str) -> Iterator[WheelReader]:
+    """Reads the folder of the package, which may have another name than the distribution."""
     try:
         archive = zipfile.ZipFile(path)
     except FileNotFoundError:
@@ -91,15 +91,24 @@ def package_folder(folder: Path, packages: tuple[str, ...]) -> Path:
     )
 
 
-def folder_version(folder: Path) -> str:
-    """The version that a package folder states, or that the metadata installed beside it states."""
-    for name in ("version.py", "__init__.py"):
+def folder_identity(folder: Path, distributions: tuple[str, ...]) -> tuple[str, str]:
+    """The (distribution, version) that the metadata installed beside a folder states; the folder's own version first.
+
+    A folder without metadata counts as the first distribution's.
+    """
+    found = {
+        distribution: info.name.removesuffix(".dist-info").rpartition("-")[2]
+        for distribution in distributions
+        for info in sorted(folder.parent.glob(f"{distribution.replace('-', '_')}-*.dist-info"))
+    }
+    distribution = next(iter(found), distributions[0])
+    for name in ("version.py", "__init__.py", "_version.py"):
         path = folder / name
         match = _VERSION.search(path.read_text(encoding="utf-8")) if path.is_file() else None
         if match:
-            return match[1]
-    for info in sorted(folder.parent.glob(f"{folder.name}-*.dist-info")):
-        return info.name.removesuffix(".dist-info").rpartition("-")[2]
+            return distribution, match[1]
+    if found:
+        return distribution, found[distribution]
     raise RequestError(
         f"{folder}: states no version", "give a released package, with __version__ or its .dist-info folder beside it"
     )
@@ -157,15 +166,47 @@ class Module:
         return assignments(self.tree.body)
 
     @cached_property
+    def type_aliases(self) -> set[str]:
+        """Names declared to be types: of any other name that stands for a plain class the own spelling is kept."""
+        return {
+            node.target.id
+            for node in self.tree.body
+            if isinstance(node, ast.AnnAssign)
+            and isinstance(node.target, ast.Name)
+            and ast.unparse(node.annotation).rpartition(".")[2] == "TypeAlias"
+        }
+
+    @cached_property
+    def guarded(self) -> list[ast.stmt]:
+        """What stands under a condition, such as what is meant for type checkers alone."""
+        return [statement for node in self.tree.body if isinstance(node, ast.If) for statement in node.body]
+
+    @cached_property
     def imports(self) -> dict[str, tuple[str, str]]:
         """Local name to (absolute module, name there), of everything imported by name, also for type checkers alone."""
-        guarded = [s for node in self.tree.body if isinstance(node, ast.If) for s in node.body]
         return {
             alias.asname or alias.name: (self._absolute(node), alias.name)
-            for node in [*self.tree.body, *guarded]
+            for node in [*self.tree.body, *self.guarded]
             if isinstance(node, ast.ImportFrom)
             for alias in node.names
         }
+
+    @cached_property
+    def imported_modules(self) -> dict[str, str]:
+        """Local name to dotted name, of modules imported under a name of their own."""
+        return {
+            alias.asname: alias.name
+            for node in [*self.tree.body, *self.guarded]
+            if isinstance(node, ast.Import)
+            for alias in node.names
+            if alias.asname
+        }
+
+    def imported_module(self, name: str) -> "Module | None":
+        """The module that a name stands for, where it may be looked into."""
+        if name in self.imports:
+            return self.follow(".".join(self.imports[name]))
+        return self.follow(self.imported_modules[name]) if name in self.imported_modules else None
 
     def _absolute(self, node: ast.ImportFrom) -> str:
         if not node.level:
@@ -175,14 +216,14 @@ class Module:
         return ".".join([*here[:depth], *([node.module] if node.module else [])])
 
     @cached_property
-    def enums(self) -> dict[str, dict[str, Any]]:
-        """Enumerations defined here: member name to value, for those with literal values."""
-        found: dict[str, dict[str, Any]] = {}
+    def enums(self) -> dict[str, "Enumeration"]:
+        """Enumerations defined here."""
+        found = {}
         for name, node in self.classes.items():
-            if any("Enum" in ast.unparse(base) for base in node.bases):
-                found[name] = {
-                    key: value.value for key, value in assignments(node.body).items() if isinstance(value, ast.Constant)
-                }
+            bases = [ast.unparse(base).rpartition(".")[2] for base in node.bases]
+            if any("Enum" in base for base in bases):
+                members = {key: value for key, value in assignments(node.body).items() if not key.startswith("_")}
+                found[name] = Enumeration(members, is_plain=all(base == "Enum" for base in bases))
         return found
 
     def bases(self, node: ast.ClassDef) -> Iterator[ast.ClassDef]:
@@ -201,6 +242,35 @@ class Module:
         return None
 
 
+@dataclass(frozen=True)
+class Enumeration:
+    """Member name to the expression of its value.
+
+    Attributes:
+        is_plain: the members are neither strings nor numbers themselves.
+    """
+
+    members: dict[str, ast.expr]
+    is_plain: bool
+
+    @property
+    def values(self) -> dict[str, Any]:
+        return {name: value.value for name, value in self.members.items() if isinstance(value, ast.Constant)}
+
+    @property
+    def written(self) -> dict[str, Any]:
+        """Member name to the value that a user writes."""
+        values = self.values
+        if self.is_plain and not all(is_word(values.get(name)) for name in self.members):
+            return {name: name for name in self.members}
+        return values
+
+
+def is_word(value: object) -> bool:
+    """Whether it can be the written form of a plain enumeration's member; the path of a class or a pair is not."""
+    return isinstance(value, str) and value.isidentifier()
+
+
 def assignments(body: list[ast.stmt]) -> dict[str, ast.expr]:
     found: dict[str, ast.expr] = {}
     for node in body:
@@ -209,6 +279,16 @@ def assignments(body: list[ast.stmt]) -> dict[str, ast.expr]:
         elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None:
             found[node.target.id] = node.value
     return found
+
+
+def statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+    """Every statement, however deep: far fewer than the nodes of a tree."""
+    for statement in body:
+        yield statement
+        for name in ("body", "orelse", "finalbody"):
+            yield from statements(getattr(statement, name, []))
+        for part in (*getattr(statement, "handlers", ()), *getattr(statement, "cases", ())):
+            yield from statements(part.body)
 
 
 def is_dataclass(node: ast.ClassDef) -> bool:
@@ -244,6 +324,10 @@ class Modules:
         if not any(path == known or path.startswith(f"{known}/") for known in self._followed):
             return None
         return self.get(f"{path}.py") or self.get(f"{path}/__init__.py")
+
+    def read(self, folder: str) -> list[str]:
+        """The members of a folder that were looked into so far."""
+        return [member for member, module in self._parsed.items() if module is not None and member.startswith(folder)]
 
     def need(self, member: str) -> Module:
         module = self.get(member)

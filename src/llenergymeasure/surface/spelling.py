@@ -3,6 +3,7 @@
 import ast
 import inspect
 import re
+from collections.abc import Callable, Iterable
 from typing import Any
 
 _BUILTIN = {name.capitalize(): name for name in ("list", "dict", "tuple", "set", "type")} | {"FrozenSet": "frozenset"}
@@ -35,20 +36,31 @@ def type_key(spelling: str) -> frozenset[str]:
     return frozenset(re.sub(r"\b(\w+\.)+(?=\w)", "", member) for member in _members(node))
 
 
-def choices(node: ast.expr | str | None) -> tuple[Any, ...]:
-    """The values of every Literal in an annotation."""
+def choices(node: ast.expr | str | None, members: Callable[[str], Iterable[Any]] = lambda _: ()) -> tuple[Any, ...]:
+    """The values of an annotation that consists of Literals, None, and names for which `members` has values."""
     if isinstance(node, str):
         try:
             node = ast.parse(node, mode="eval").body
         except SyntaxError:
             return ()
     found: list[Any] = []
-    nodes = [item for item in ast.walk(node) if isinstance(item, ast.Subscript)] if node is not None else []
-    for item in sorted(nodes, key=lambda item: (item.lineno, item.col_offset)):
-        if ast.unparse(item.value).rpartition(".")[2] == "Literal":
+    for member in _members(node) if node is not None else []:
+        if member != "None":
+            values = literal_values(member) if member.startswith("Literal[") else tuple(members(member))
+            if not values:
+                return ()
+            found.extend(values)
+    return tuple(dict.fromkeys(found))
+
+
+def literal_values(spelling: str) -> tuple[Any, ...]:
+    """The values of every Literal anywhere in a type."""
+    found: list[Any] = []
+    for item in ast.walk(ast.parse(spelling, mode="eval")):
+        if isinstance(item, ast.Subscript) and ast.unparse(item.value).rpartition(".")[2] == "Literal":
             values = item.slice.elts if isinstance(item.slice, ast.Tuple) else [item.slice]
             found.extend(value.value for value in values if isinstance(value, ast.Constant))
-    return tuple(dict.fromkeys(found)) if _only_literals(node) else ()
+    return tuple(dict.fromkeys(found))
 
 
 def live_spelling(annotation: Any) -> str:
@@ -77,10 +89,6 @@ def documented_types(docstring: str | None) -> dict[str, tuple[str, str]]:
 def _documented_type(text: str) -> str:
     text = _TRAILER.sub("", _LINK.sub(r"\1", text).replace("`", "")).strip().rstrip(",")
     return canonical(re.sub(r",? or ", " | ", text))
-
-
-def _only_literals(node: ast.expr | None) -> bool:
-    return all(member.startswith("Literal[") or member == "None" for member in _members(node)) if node else False
 
 
 def _members(node: ast.expr) -> list[str]:  # noqa: PLR0911 - one return per kind
@@ -112,10 +120,10 @@ def _subscript(node: ast.Subscript) -> list[str]:
         return [*_members(arguments[0]), "None"]
     if name == "Union":
         return [member for argument in arguments for member in _members(argument)]
-    if name in ("Annotated", "Required", "NotRequired", "Final", "ClassVar"):
+    if name in ("Annotated", "Required", "NotRequired", "Final", "ClassVar", "SkipValidation"):
         return _members(arguments[0])
     if name == "Literal":
-        return [f"Literal[{', '.join(ast.unparse(argument) for argument in arguments)}]"]
+        return [f"Literal[{', '.join(dict.fromkeys(ast.unparse(argument) for argument in arguments))}]"]
     inner = ["..." if _is_ellipsis(argument) else _join(_members(argument)) for argument in arguments]
     return [f"{name}[{', '.join(inner)}]"] if all(inner) else [name]
 

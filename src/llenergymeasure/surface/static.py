@@ -3,25 +3,19 @@
 import ast
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-from llenergymeasure.surface import bodies, constraints, construction, uses
+from llenergymeasure.surface import bodies, construction, deciders, uses
+from llenergymeasure.surface.choices import allowed
 from llenergymeasure.surface.definitions import find_class, method_of, spelled_out
 from llenergymeasure.surface.evidence import Evidence, checking_methods, describe
+from llenergymeasure.surface.fields import Parameters, Read, fields, resolve
 from llenergymeasure.surface.model import ACTIVE, DEPRECATED, IGNORED, UNKNOWN, EntryPoint, Parameter
 from llenergymeasure.surface.recipes import ALL, BODY, POPPED, Family, Package, Part, Recipe
 from llenergymeasure.surface.sources import Module, Modules, is_dataclass
-from llenergymeasure.surface.spelling import canonical, choices, documented_types
+from llenergymeasure.surface.spelling import canonical, documented_types
 from llenergymeasure.surface.values import Scope, default_of, evaluate, jsonable
-
-Parameters = dict[str, Parameter]
-
-
-@dataclass(frozen=True)
-class Read:
-    parameters: Parameters
-    open: bool
 
 
 def entry_points(modules: Modules, package: Package) -> dict[str, EntryPoint]:
@@ -37,6 +31,8 @@ def entry_points(modules: Modules, package: Package) -> dict[str, EntryPoint]:
             if point is not None:
                 found[point.name] = point
                 queue += nested(modules, here, point)
+    if package.settling is not None:
+        found = deciders.mark(found, modules, package.settling)
     for recipe in package.recipes:
         if recipe.uses is not None and recipe.name in found and recipe.uses.entry_point in found:
             known = found[recipe.uses.entry_point].parameters.keys()
@@ -122,6 +118,8 @@ def merge(outer: Parameters, inner: Parameters) -> Parameters:
         status = ACTIVE if IGNORED in (first.status, second.status) and first.status != second.status else base.status
         status = DEPRECATED if DEPRECATED in (first.status, second.status) else status
         resolved = second.resolved if base.resolved is UNKNOWN and base.default == second.default else base.resolved
+        if hands_on and first.resolved is not UNKNOWN:
+            resolved = first.resolved  # it fills the value in before it hands the name on
         result[name] = replace(
             base,
             type=base.type or other.type,
@@ -209,7 +207,7 @@ def function(
     functions = [node, *checking_methods(module, owner, node)]
     described = describe(parameters, Evidence(scope, functions, documents, lines, found))
     filled = construction.filled_in(node, scope, set(described), given)
-    return Read(_resolve(described, filled), bodies.consumes_rest(node))
+    return Read(resolve(described, filled), bodies.consumes_rest(node))
 
 
 def constructor(module: Module, owner: ast.ClassDef, take: str = ALL) -> Read:
@@ -219,7 +217,7 @@ def constructor(module: Module, owner: ast.ClassDef, take: str = ALL) -> Read:
         if node is not None:
             return _inherited(module, owner, base, node, take)
         if is_dataclass(base) and base is owner:
-            return _fields(module, owner)
+            return fields(module, owner)
     return Read({}, open=False)
 
 
@@ -239,49 +237,6 @@ def _inherited(module: Module, owner: ast.ClassDef, base: ast.ClassDef, node: as
     return read
 
 
-def _fields(module: Module, owner: ast.ClassDef) -> Read:
-    scope = Scope(module, owner)
-    parameters: Parameters = {}
-    values: dict[str, Any] = {}
-    lines: dict[str, int] = {}
-    documents: dict[str, tuple[str, str]] = {}
-    for base in reversed(list(module.bases(owner))):
-        documents |= documented_types(ast.get_docstring(base))
-        for item in base.body if is_dataclass(base) else []:
-            if not isinstance(item, ast.AnnAssign) or not isinstance(item.target, ast.Name) or not _settable(item):
-                continue
-            name = item.target.id
-            values[name] = UNKNOWN if item.value is None else evaluate(item.value, scope)
-            default = UNKNOWN if item.value is None else default_of(item.value, scope)
-            annotation = spelled_out(item.annotation, module)
-            bounds = constraints.declared(item, scope)
-            parameters[name] = Parameter(
-                name,
-                canonical(annotation),
-                default,
-                required=item.value is None,
-                choices=choices(annotation),
-                minimum=bounds.minimum,
-                maximum=bounds.maximum,
-            )
-            lines[name] = item.lineno
-    functions = checking_methods(module, owner, None)
-    described = describe(parameters, Evidence(scope, functions, documents, lines))
-    return Read(_resolve(described, construction.filled_in_fields(owner, scope, values)), open=False)
-
-
-def _settable(item: ast.AnnAssign) -> bool:
-    text = ast.unparse(item.annotation)
-    return "ClassVar" not in text and not (item.value is not None and "init=False" in ast.unparse(item.value))
-
-
-def _resolve(parameters: Parameters, filled: dict[str, Any]) -> Parameters:
-    return {
-        name: replace(p, resolved=filled[name]) if name in filled and p.default is None else p
-        for name, p in parameters.items()
-    }
-
-
 def _arguments(node: ast.FunctionDef) -> list[ast.arg]:
     return [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
 
@@ -298,7 +253,8 @@ def _signature(node: ast.FunctionDef, scope: Scope) -> Iterator[Parameter]:
             written = argument.annotation
             annotation = None if written is None else spelled_out(written, scope.module)
             kind = canonical(annotation)
-            yield Parameter(argument.arg, kind, default, required=value is None, choices=choices(annotation))
+            choices = allowed(annotation, scope.module)
+            yield Parameter(argument.arg, kind, default, required=value is None, choices=choices)
 
 
 def _is_static(node: ast.FunctionDef) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from llenergymeasure.surface.definitions import field_of, find, find_class
+from llenergymeasure.surface.definitions import enumeration, field_of, find, find_class
 from llenergymeasure.surface.model import UNKNOWN
 from llenergymeasure.surface.sources import Module, assignments
 
@@ -60,11 +60,14 @@ class Scope:
 
     def attribute(self, node: ast.Attribute) -> Any:
         text = ast.unparse(node)
-        if text in self.local:
-            return self.local[text]
+        return self.local[text] if text in self.local else self._attribute(text)
+
+    def _attribute(self, text: str) -> Any:
         head, _, rest = text.partition(".")
-        if head in self.module.enums:
-            return self.module.enums[head].get(rest.removesuffix(".value"), UNKNOWN)
+        known = enumeration(self.module, head)
+        if known is not None:
+            name = rest.removesuffix(".value")
+            return (known.written if name == rest else known.values).get(name, UNKNOWN)
         if head in ("self", "cls") and self.owner is not None:
             for base in self.module.bases(self.owner):
                 attributes = assignments(base.body)
@@ -73,6 +76,12 @@ class Scope:
             return UNKNOWN
         if head == "torch":
             return Symbol(text)
+        variables = self.module.imported_module(head)
+        if variables is not None:
+            declared = assignments(variables.guarded).get(
+                rest
+            )  # as type checkers are told: the value where none is set
+            return UNKNOWN if declared is None else evaluate(declared, Scope(variables))
         return self.field(head, rest)
 
     def field(self, owner: str, name: str) -> Any:
@@ -149,7 +158,7 @@ def _call(node: ast.Call, scope: Scope) -> Any:  # noqa: PLR0911 - one return pe
     arguments = [_evaluate(argument, scope) for argument in node.args]
     head, _, rest = name.partition(".")
     if head in scope.module.enums and rest == "__members__.values":
-        return tuple(scope.module.enums[head].values())
+        return tuple(scope.module.enums[head].values.values())
     if name in ("field", "dataclasses.field", "Field", "msgspec.field"):
         return _field(node, scope)
     if name == "get_field" and len(node.args) == 2:
@@ -160,6 +169,8 @@ def _call(node: ast.Call, scope: Scope) -> Any:  # noqa: PLR0911 - one return pe
         if node.func.attr in ("lower", "upper") and not node.args:
             value = _evaluate(node.func.value, scope)
             return getattr(value, node.func.attr)() if isinstance(value, str) else UNKNOWN
+    if name in ("cast", "typing.cast") and len(arguments) == 2:
+        return arguments[1]
     if UNKNOWN in arguments or node.keywords or name not in _CONSTRUCTORS:
         return UNKNOWN
     value = _CONSTRUCTORS[name](*arguments)

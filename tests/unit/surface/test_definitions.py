@@ -13,8 +13,25 @@ from llenergymeasure.surface.sources import FolderReader, Modules
 
 MEMBERS = {
     "config/__init__.py": "from pack.config.cache import CacheConfig\nfrom .graphs import GraphConfig\n",
+    "envs.py": """
+        if TYPE_CHECKING:
+            PACK_LEVEL: Literal["low", "high"] = "low"
+            PACK_FOLDER: str | None = None
+    """,
+    "kinds.py": """
+        Methods = Literal["slow", "quick"]
+        Text: TypeAlias = str
+        Word = str
+    """,
     "config/cache.py": """
+        import pack.elsewhere as elsewhere
         from typing import Literal
+        from pack import envs
+        from pack.kinds import Text, Word
+        if TYPE_CHECKING:
+            import pack.kinds as kinds
+        else:
+            kinds = LazyLoader("pack.kinds")
         from pydantic import Field
         Short = Literal["fp8"]
         CacheDType = Literal["auto", Short]
@@ -28,6 +45,13 @@ MEMBERS = {
             kept: list[str] = Field(default_factory=list)
             lanes: int | None = Field(None, ge=1)
             start: InitVar[int]
+            level: str = field(default_factory=lambda: cast(Level, envs.PACK_LEVEL))
+            folder: str | None = Field(default_factory=lambda: envs.PACK_FOLDER)
+            unset: str | None = Field(default_factory=lambda: envs.PACK_UNKNOWN)
+            method: "kinds.Methods | str | None" = None
+            other: elsewhere.Methods | None = None
+            draft: SkipValidation[Text] = None
+            word: Word = None
     """,
     "config/graphs.py": """
         from dataclasses import field
@@ -66,6 +90,7 @@ MEMBERS = {
             graphs: "GraphConfig" = get_field(CacheConfig, "nothing")
             cache: Guarded | None = None
             width: int = 1
+            quiet: bool = False
             _private: int = 0
 
             def __post_init__(self):
@@ -88,6 +113,8 @@ MEMBERS = {
                 if "swap_space" in kwargs:
                     kwargs.pop("swap_space")
                     warn("gone")
+                if "quiet" not in kwargs:
+                    kwargs["quiet"] = True
                 args = EngineArgs(model=model, share=share, **kwargs)
     """,
 }
@@ -101,7 +128,7 @@ PACKAGE = Package(
         Recipe("pack.LLM.search", (Part("llm.py", "LLM.search"),)),
         Recipe("pack.LLM.nothing", (Part("llm.py", "LLM.nothing"),)),
     ),
-    followed=("config", "engine", "mixin"),
+    followed=("config", "engine", "mixin", "envs", "kinds"),
 )
 
 
@@ -158,14 +185,8 @@ def test_classes_that_types_name_are_entry_points_by_their_public_name(points: d
         "pack.config.GraphConfig",
         "pack.config.graphs.PassConfig",
     }
-    assert set(points["pack.config.CacheConfig"].parameters) == {
-        "cache_dtype",
-        "block_size",
-        "share",
-        "kept",
-        "lanes",
-        "start",
-    }
+    assert {"cache_dtype", "block_size", "start"} <= points["pack.config.CacheConfig"].parameters.keys()
+    assert "SMALLEST" not in points["pack.config.CacheConfig"].parameters
     assert points["pack.config.GraphConfig"].parameters["passes"].default == {"expr": "PassConfig()"}
 
 
@@ -187,6 +208,35 @@ def test_vllm_has_its_calls_and_adapters_in_every_version(version: str) -> None:
         ("vllm.lora.request.LoRARequest", "lora_path"),
     ):
         assert surface.entry_points[point].parameters[name].status == "active"
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "default"),
+    [
+        ("level", "str", "low"),
+        ("folder", "str | None", None),
+        ("unset", "str | None", {"expr": "Field(default_factory=lambda: envs.PACK_UNKNOWN)"}),
+        ("method", "Literal['slow', 'quick'] | str | None", None),
+        ("other", "elsewhere.Methods | None", None),
+        ("draft", "str", None),
+        ("word", "Word", None),
+    ],
+)
+def test_what_other_modules_define_is_looked_up_there(
+    points: dict[str, EntryPoint], name: str, kind: str, default: object
+) -> None:
+    found = points["pack.config.CacheConfig"].parameters[name]
+    assert (found.type, found.default) == (kind, default)
+    assert found.decided_by == (("environment",) if name in ("level", "folder", "unset") else ())
+
+
+def test_a_name_that_is_put_in_where_it_is_absent_has_another_default(points: dict[str, EntryPoint]) -> None:
+    quiet = points["pack.LLM"].parameters["quiet"]
+    assert (quiet.default, quiet.resolved, quiet.effective_default) == (False, True, True)
+    for version in snapshots.versions("vllm"):
+        found = snapshots.load("vllm", version).find("vllm.LLM", "disable_log_stats")
+        assert found is not None
+        assert (found.default, found.effective_default) == (False, True)
 
 
 def test_a_name_that_is_looked_for_to_be_dropped_is_ignored(points: dict[str, EntryPoint]) -> None:

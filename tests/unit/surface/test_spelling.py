@@ -18,6 +18,8 @@ from llenergymeasure.surface.spelling import canonical, choices, documented_type
         ("'Optional[int]'", "int | None"),
         ("Literal['a', 'b'] | None", "Literal['a', 'b'] | None"),
         ("Annotated[int, Field(ge=1)]", "int"),
+        ("SkipValidation[Model] | None", "Model | None"),
+        ("Literal['a', 'b', 'a']", "Literal['a', 'b']"),
         ("tuple[int, ...]", "tuple[int, ...]"),
         ("Callable[[int, str], bool]", "Callable[[int, str], bool]"),
         ("int | int", "int"),

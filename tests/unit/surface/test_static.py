@@ -311,6 +311,7 @@ def test_dataclass_fields() -> None:
         ("a != -1 and a <= 0", (), None, None),
         ("other and a <= 0", (), None, None),
         ("a <= other", (), None, None),
+        ("a < 0 or a > other", (), 0, None),
     ],
 )
 def test_refused_values(test: str, choices: tuple[Any, ...], minimum: float | None, maximum: float | None) -> None:
@@ -318,6 +319,14 @@ def test_refused_values(test: str, choices: tuple[Any, ...], minimum: float | No
         f"ALLOWED = ('x', 'z')\ndef f(a: int = 1, other=None):\n    if {test}:\n        raise ValueError\n"
     )["a"]
     assert (parameter.choices, parameter.minimum, parameter.maximum) == (choices, minimum, maximum)
+
+
+def test_a_bound_by_another_field_is_none_by_itself() -> None:
+    read = constructor(
+        "@dataclass\nclass C:\n    low: int = 0\n    high: int = 0\n"
+        "    def __post_init__(self):\n        if self.low < 0 or self.low > self.high:\n            raise ValueError\n"
+    )
+    assert (read.parameters["low"].minimum, read.parameters["low"].maximum) == (0, None)
 
 
 def test_bounds_of_real_numbers_name_their_end() -> None:
