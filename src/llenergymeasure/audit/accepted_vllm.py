@@ -110,7 +110,7 @@ class _Probe:
             try:
                 calls = self._calls({**data, "model": model})
                 bare = self._calls(without if field.keys == ("model",) else {**without, "model": model})
-                found = list(_sent(calls, field))
+                found = list(sent_by(calls, field))
                 if not found:
                     return "nothing of it is sent to an object that can be read"
                 return next(filter(None, (self._check(*item, calls, bare) for item in found)), "")
@@ -163,7 +163,7 @@ class _Probe:
         raise AssertionError("LLM started no engine")
 
 
-def _sent(calls: Calls, field: BoundField) -> Iterator[tuple[Target, tuple[str, ...], Any]]:
+def sent_by(calls: Calls, field: BoundField) -> Iterator[tuple[Target, tuple[str, ...], Any]]:
     """Where the field's value goes: its entry point, the names that lead to it there, and what is sent."""
     path = ".".join(field.keys)
     around = path.rpartition(".")[0]

@@ -12,6 +12,7 @@ from llenergymeasure.audit.recorder import Recorder
 from llenergymeasure.config.vllm.entry_points import BEAM_SEARCH, GENERATE, LLM
 
 _WORDS = 100
+_SPECULATIVE = "vllm.config.SpeculativeConfig"
 
 
 class VLLMRecorder(Recorder):
@@ -32,6 +33,8 @@ class VLLMRecorder(Recorder):
     def _engine(self) -> Any:
         def make(**arguments: Any) -> "_Engine":
             self.note(LLM, arguments)
+            if isinstance(options := arguments.get("speculative_config"), Mapping):  # the engine makes this class of it
+                self.note(_SPECULATIVE, options)
             return _Engine(self)
 
         return make

@@ -40,7 +40,7 @@ def check_sent(field: BoundField, surface: Surface, seen: set[Target] | None = N
     value = value_at(data, field)
     targets = set(field.targets(surface.backend))
     present = {target for target in targets if surface.find(target.entry_point, target.name) or target.backend == ""}
-    present = _of_this_mode(present, surface.backend, after)
+    present = _of_this_mode(present, after)
     for target in sorted(present, key=str):
         if why := _not_arrived(target, value, before, after):
             return why
@@ -51,12 +51,10 @@ def check_sent(field: BoundField, surface: Surface, seen: set[Target] | None = N
     return _changed_besides(allowed, before, after, surface.backend)
 
 
-def _of_this_mode(targets: set[Target], backend: str, after: Seen) -> set[Target]:
+def _of_this_mode(targets: set[Target], after: Seen) -> set[Target]:
     """Without the calls that another mode would make instead, where the field binds those of several."""
-    modes = {section.enables for field in fields_of(backend) for section in field.nested if section.enables}
     called = {target.entry_point for target in after}
-    idle = {target for target in targets if target.entry_point in modes - called}
-    return targets if idle == targets else targets - idle
+    return {target for target in targets if target.entry_point in called} or targets
 
 
 def _not_arrived(target: Target, value: Any, before: Seen, after: Seen) -> str:
@@ -127,8 +125,8 @@ def _related(field: BoundField, backend: str) -> set[Target]:
         inside = field.keys[: len(other.keys)] == other.keys or other.keys[: len(field.keys)] == field.keys
         if (inside or beside) and other.path != field.path:
             related |= set(other.targets(backend))
-    for section in field.nested:
-        related |= {Target(section.entry_point, name) for name in section.always}
+        if field.keys[: len(other.keys)] == other.keys:
+            related |= {Target(section.entry_point, name) for section in other.nested for name in section.always}
     for target in field.targets(backend):
         related |= {Target(target.entry_point, name) for name in field.binding.clears}
     return related | _of_the_other_mode(field, backend)

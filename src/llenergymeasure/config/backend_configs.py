@@ -5,12 +5,13 @@ from llenergymeasure.config.pytorch.decoding import Decoding, Sampling
 from llenergymeasure.config.pytorch.loading import Loading
 from llenergymeasure.config.pytorch.runtime import Runtime
 from llenergymeasure.config.pytorch.speculation import Speculation
-from llenergymeasure.config.vllm import beam_search, sampling
+from llenergymeasure.config.vllm import beam_search, loading, sampling, speculation
 from llenergymeasure.config.vllm.answers import Answers
 from llenergymeasure.config.vllm.attention import Attention
 from llenergymeasure.config.vllm.compilation import Compilation
 from llenergymeasure.config.vllm.decoding import Decoding as VLLMDecoding
 from llenergymeasure.config.vllm.kernels import Kernels
+from llenergymeasure.config.vllm.lora import Lora
 from llenergymeasure.config.vllm.memory import Memory
 from llenergymeasure.config.vllm.parallelism import Parallelism
 from llenergymeasure.config.vllm.scheduling import Scheduling
@@ -24,6 +25,9 @@ class PyTorchConfig(Loading, Runtime, Decoding, Sampling, Cache, Speculation):
 
 
 class VLLMConfig(
+    loading.Loading,
+    Lora,
+    speculation.Speculation,
     Parallelism,
     Memory,
     Scheduling,

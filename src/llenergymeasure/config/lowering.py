@@ -126,9 +126,9 @@ def lower(config: ExperimentConfig, has: Has | None = None) -> Calls:
 
 def _keep_to_the_mode(config: ExperimentConfig, calls: Calls) -> None:
     """A field that binds the calls of several modes, such as a token limit, goes to those that are made."""
-    modes = _modes(type(config.section), config.backend)
-    idle = {section.enables for section in modes} - calls.enabled
-    idle |= {name for section in modes if section.enables in calls.enabled for name in section.replaces}
+    idle: set[str] = set()
+    for section, own in _modes(type(config.section), config.backend):
+        idle |= set(section.replaces) if section.enables in calls.enabled else own
     for target in [target for target in calls.origins if target.entry_point in idle]:
         path = calls.origins[target]
         if any(other.entry_point not in idle for other, origin in calls.origins.items() if origin == path):
@@ -136,9 +136,18 @@ def _keep_to_the_mode(config: ExperimentConfig, calls: Calls) -> None:
 
 
 @lru_cache(maxsize=8)
-def _modes(section: type[Section], backend: str) -> tuple[type[Section], ...]:
-    """The sections that are a call of their own by being there."""
-    return tuple(nested for field in walk(section, backend) for nested in field.nested if nested.enables)
+def _modes(section: type[Section], backend: str) -> tuple[tuple[type[Section], frozenset[str]], ...]:
+    """The sections that are a call of their own by being there, each with what is called only then."""
+    return tuple(
+        (nested, frozenset({nested.enables, *_entry_points(nested, backend)}))
+        for field in walk(section, backend)
+        for nested in field.nested
+        if nested.enables
+    )
+
+
+def _entry_points(section: type[Section], backend: str) -> set[str]:
+    return {target.entry_point for field in walk(section, backend) for target in field.targets(backend)}
 
 
 def _leave_tokenizer_alone(config: ExperimentConfig, calls: Calls) -> None:

@@ -171,7 +171,7 @@ class Verification(Section):
     """Whether how many drafts a check takes follows from how sure they are; meant for method dspark."""
 
 
-class SpeculativeOptions(Proposals, Drafts, Verification):
+class SpeculativeOptions(Verification, Drafts, Proposals):
     """Speculative decoding; the engine takes a mapping and completes it with the model's own configuration."""
 
     entry_point = "vllm.config.SpeculativeConfig"

@@ -1,6 +1,7 @@
 """vLLM's configuration objects as JSON: what a result can hold and a reader can compare."""
 
 import dataclasses
+import sys
 from collections.abc import Mapping
 from enum import Enum
 from typing import Any
@@ -17,6 +18,8 @@ def as_json(value: Any, depth: int = 0) -> Any:  # noqa: PLR0911 - one return pe
         return value
     if hasattr(value, "to_diff_dict"):  # a model's own configuration: its folder says it
         return {"class": type(value).__name__}
+    if type(value).__name__ == "QuantKey":
+        return _format_name(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type) and depth < _DEEPEST:
         names = [field.name for field in dataclasses.fields(value) if not field.name.startswith("_")]
         return {
@@ -33,3 +36,9 @@ def as_json(value: Any, depth: int = 0) -> Any:  # noqa: PLR0911 - one return pe
     if hasattr(value, "__struct_fields__"):
         return {name: as_json(getattr(value, name), depth + 1) for name in value.__struct_fields__}
     return str(value)
+
+
+def _format_name(key: Any) -> str:
+    """A number format by the name under which a configuration asks for it."""
+    names = getattr(sys.modules.get("vllm.config.quantization"), "QUANT_KEY_NAMES", {})
+    return next((name for name, known in names.items() if known == key), str(key))

@@ -19,6 +19,7 @@ MISSING = object()
 # Where the engine keeps a parameter under another name than its own; all others are found by their name.
 PLACES: Mapping[str, str] = {
     "attention_backend": "attention_config.backend",
+    "lora_target_modules": "lora_config.target_modules",
     "mamba_backend": "mamba_config.backend",
     "mamba_ssu_algorithm": "mamba_config.ssu_algorithm",
     "enable_mamba_cache_stochastic_rounding": "mamba_config.enable_stochastic_rounding",
@@ -85,6 +86,8 @@ def locate(values: Mapping[str, Any], names: tuple[str, ...]) -> Any:
     place = PLACES.get(".".join(names))
     if place is not None:
         return follow(values, tuple(place.split(".")))
+    if names == ("enable_lora",) and "lora_config" in values:
+        return values["lora_config"] is not None
     if names == ("cpu_offload_gb",) and follow(values, ("offload_config", "uva")) is not MISSING:
         return follow(values, ("offload_config", "uva", "cpu_offload_gb"))  # moved after 0.11
     for part in (values, *(item for item in values.values() if isinstance(item, Mapping))):
