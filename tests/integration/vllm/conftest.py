@@ -30,6 +30,7 @@ NOISE = (
 )
 
 Load = Callable[..., Any]
+_GC_FREEZE = gc.freeze
 # Loads fastest: nothing is compiled, and the cache is small enough to be cleared at once.
 QUICK = {"enforce_eager": True, "kv_cache_memory_bytes": 1 << 26}
 
@@ -71,6 +72,7 @@ class Engines:
         self.close()
         with contextlib.ExitStack() as undo:
             undo.enter_context(_process_as_it_was())
+            undo.callback(_end_kv_connector)
             # A sample names its model by where it stands.
             undo.enter_context(contextlib.chdir(self._stand))
             backend = _backend({"model": "model", "prompts": ["x"], **settings, "vllm": vllm})
@@ -89,8 +91,11 @@ class Engines:
         return self._open
 
     def close(self) -> None:
+        was_open = self._open is not None
         self._open, self._key = None, ""
         self._undo.close()
+        if was_open and gc.get_freeze_count() == 0:
+            _GC_FREEZE()
 
 
 def _backend(data: dict[str, Any]) -> Any:
@@ -103,6 +108,16 @@ def _backend(data: dict[str, Any]) -> Any:
     data.setdefault("output", {"max_tokens": 4})
     api = RealApi()
     return VLLMBackend(version_calls(ExperimentConfig.model_validate(data), api), api, Share())
+
+
+def _end_kv_connector() -> None:
+    """One that could not be started would otherwise be found by the next engine."""
+    with contextlib.suppress(ImportError):
+        from vllm.distributed.kv_transfer import kv_transfer_state
+
+        with contextlib.suppress(Exception):
+            kv_transfer_state.ensure_kv_transfer_shutdown()
+        kv_transfer_state._KV_CONNECTOR_AGENT = None
 
 
 @contextlib.contextmanager
@@ -120,11 +135,13 @@ def _process_as_it_was() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def engines(stand: Path) -> Iterator[Engines]:
     pytest.importorskip("vllm", reason="needs vLLM, which is not installed")
-    gc.collect()
-    gc.freeze()  # collecting an engine need not look at all of torch each time
     made = Engines(stand)
-    yield made
-    made.close()
+    with pytest.MonkeyPatch.context() as patch:
+        # Collecting an engine need not look at all of torch, which is there from the first one on: two seconds for each.
+        patch.setattr(gc, "freeze", lambda: None)
+        patch.setattr(gc, "unfreeze", lambda: None)
+        yield made
+        made.close()
 
 
 @pytest.fixture
