@@ -1,13 +1,17 @@
 """What changed from one surface to another, told apart from what is only spelt otherwise."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from llenergymeasure.config.renames import Rename
-from llenergymeasure.surface.model import UNKNOWN, Parameter, Surface
-from llenergymeasure.surface.spelling import type_key
+from llenergymeasure.surface.model import ACTIVE, IGNORED, UNKNOWN, Parameter, Surface
+from llenergymeasure.surface.spelling import literal_values, type_key
+
+_LITERAL = re.compile(r"Literal\[[^\]]*\]")
+_WIDEST = 60  # a column in a table
 
 # In the order in which a reader needs them: what breaks a configuration first.
 KINDS = (
@@ -50,11 +54,12 @@ def diff(old: Surface, new: Surface, renames: Iterable[Rename] = ()) -> Diff:
     changes: list[Change] = []
     for name in sorted(old.entry_points.keys() | new.entry_points.keys()):
         before, after = old.entry_points.get(name), new.entry_points.get(name)
-        if before is None or after is None:
-            gone = after is None
-            changes.append(Change("entry point removed" if gone else "entry point added", name, ""))
-            continue
-        changes += _point(name, before.parameters, after.parameters, known)
+        if before is not None and after is not None:
+            changes += _point(name, before.parameters, after.parameters, known)
+        elif before is not None:
+            changes.append(Change("entry point removed", name, "", ", ".join(before.parameters)))
+        elif after is not None:
+            changes.append(Change("entry point added", name, "", "", ", ".join(after.parameters)))
     changes.sort(key=lambda change: (change.entry_point, KINDS.index(change.kind), change.name))
     return Diff(new.backend, old.version, new.version, tuple(changes))
 
@@ -70,9 +75,10 @@ def _point(
     for old, new in pairs:
         yield from _parameter(point, new, before[old], after[new])
     for name in before.keys() - after.keys() - renamed.keys():
-        yield Change("removed", point, name, _shown(before[name].effective_default))
+        yield Change("removed", point, name, _default(before[name]))
     for name in after.keys() - before.keys() - set(renamed.values()):
-        yield Change("added", point, name, "", _shown(after[name].effective_default))
+        standing = "" if after[name].status == ACTIVE else f" ({after[name].status})"
+        yield Change("added", point, name, "", _default(after[name]) + standing)
 
 
 def _is_rename(old: str, new: str, before: dict[str, Parameter], after: dict[str, Parameter]) -> bool:
@@ -81,26 +87,40 @@ def _is_rename(old: str, new: str, before: dict[str, Parameter], after: dict[str
 
 
 def _parameter(point: str, name: str, before: Parameter, after: Parameter) -> Iterable[Change]:
-    values = before.effective_default, after.effective_default
-    # The same value moved from the signature into the body, or the other way, changes nothing for anybody.
-    if UNKNOWN not in values and _key(values[0]) != _key(values[1]):
-        yield Change("default", point, name, _shown(values[0]), _shown(values[1]))
-    if before.type and after.type and _kinds(before.type) != _kinds(after.type):
-        yield Change("type", point, name, before.type, after.type)
-    if _values(before.choices) != _values(after.choices):
-        yield Change("choices", point, name, *_choices(before.choices, after.choices))
+    if before.status != after.status:
+        yield Change("status", point, name, before.status, after.status)
+    if after.status == IGNORED != before.status:
+        return  # nothing else about it matters any more
+    if _is_other_default(before, after):
+        yield Change("default", point, name, _default(before), _default(after))
+    if before.type and after.type and _kinds(before) != _kinds(after):
+        yield Change("type", point, name, _LITERAL.sub("Literal", before.type), _LITERAL.sub("Literal", after.type))
+    choices = _choices(before, after)
+    if any(choices):
+        yield Change("choices", point, name, *choices)
     bounds = (before.minimum, before.maximum), (after.minimum, after.maximum)
     if bounds[0] != bounds[1]:
         yield Change("bounds", point, name, _range(*bounds[0]), _range(*bounds[1]))
-    if before.status != after.status:
-        yield Change("status", point, name, before.status, after.status)
     if before.required != after.required:
         yield Change("required", point, name, str(before.required).lower(), str(after.required).lower())
 
 
-def _kinds(spelling: str) -> frozenset[str]:
-    """What a type's spelling says beside the values of its literals, which are choices."""
-    return frozenset("Literal" if kind.startswith("Literal[") else kind for kind in type_key(spelling))
+def _is_other_default(before: Parameter, after: Parameter) -> bool:
+    # The same value moved from the signature into the body, or the other way, changes nothing for anybody. What is
+    # filled in for a value that is decided once more is a step on the way only.
+    decided = before.decided_by or after.decided_by
+    one, two = (p.default if decided else p.effective_default for p in (before, after))
+    return UNKNOWN not in (one, two) and _key(one) != _key(two)
+
+
+def _kinds(parameter: Parameter) -> frozenset[str]:
+    """What a type says beside the values of its literals, which are choices.
+
+    A default of None says that None is taken, whether the annotation does or not; the same class may be written with
+    other capitals.
+    """
+    kinds = {kind.lower() for kind in type_key(_LITERAL.sub("Literal", parameter.type))}
+    return frozenset(kinds | ({"none"} if parameter.default is None else set()))
 
 
 def _key(value: Any) -> str:
@@ -108,22 +128,35 @@ def _key(value: Any) -> str:
     return json.dumps(float(value) if isinstance(value, int) and not isinstance(value, bool) else value, sort_keys=True)
 
 
-def _values(choices: tuple[Any, ...]) -> frozenset[str]:
+def _choices(before: Parameter, after: Parameter) -> tuple[str, str]:
+    """What went and what came; all of them where the other side is free, or names none."""
+    one, two = _named(before), _named(after)
+    if not one or not two:
+        closed = before.choices or after.choices
+        return (_listed(one.values()) or "any", _listed(two.values()) or "any") if closed and one != two else ("", "")
+    gone = [_shown(value) for key, value in one.items() if key not in two]
+    came = [_shown(value) for key, value in two.items() if key not in one]
+    if bool(before.choices) != bool(after.choices):
+        (came if before.choices else gone).append("any other")
+    return ", ".join(gone), ", ".join(came)
+
+
+def _named(parameter: Parameter) -> dict[str, Any]:
+    """The values that a parameter takes, or of which its type speaks beside others."""
+    values = parameter.choices or (literal_values(parameter.type) if parameter.type else ())
     # None is no choice but the absence of one; some checks name it, others pass it by.
-    return frozenset(_key(choice) for choice in choices if choice is not None)
-
-
-def _choices(before: tuple[Any, ...], after: tuple[Any, ...]) -> tuple[str, str]:
-    """Only what went and what came, unless one side is free."""
-    if not before or not after:
-        return _listed(before) or "any", _listed(after) or "any"
-    return _listed(c for c in before if _key(c) not in _values(after)), _listed(
-        c for c in after if _key(c) not in _values(before)
-    )
+    return {_key(value): value for value in values if value is not None}
 
 
 def _listed(choices: Iterable[Any]) -> str:
     return ", ".join(_shown(choice) for choice in choices)
+
+
+def _default(parameter: Parameter) -> str:
+    value = parameter.effective_default
+    if isinstance(value, dict) and value.keys() == {"expr"} and parameter.decided_by:
+        return f"decided by the {' or the '.join(parameter.decided_by)}"
+    return _shown(value)
 
 
 def _range(low: float | None, high: float | None) -> str:
@@ -185,8 +218,9 @@ def _cell(text: str) -> str:
 def format_table(result: Diff, fields: Fields) -> str:
     """Plain columns below each entry point's name: names stay whole, to be searched and copied."""
     lines = [f"{result.backend}: {result.old} to {result.new}: {summary(result)}"]
-    rows = [(c.kind, c.name, _arrow(c.old, c.new), touched(c, fields)) for c in result.changes]
-    widths = [max((len(row[place]) for row in rows), default=0) for place in range(3)]
+    rows = [(c.kind, c.name, _arrow(c), touched(c, fields)) for c in result.changes]
+    # A single long list must not push the fields of all other rows out of sight.
+    widths = [max((len(row[place]) for row in rows if len(row[place]) <= _WIDEST), default=0) for place in range(3)]
     entry_point = ""
     for change, row in zip(result.changes, rows, strict=True):
         if change.entry_point != entry_point:
@@ -197,8 +231,11 @@ def format_table(result: Diff, fields: Fields) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _arrow(old: str, new: str) -> str:
-    return f"{old} → {new}" if old and new else old or new
+def _arrow(change: Change) -> str:
+    if change.kind == "choices" and "any" not in (change.old, change.new):
+        signed = (("-", change.old), ("+", change.new))
+        return " ".join(f"{sign} {text}" for sign, text in signed if text)
+    return f"{change.old} → {change.new}" if change.old and change.new else change.old or change.new
 
 
 def summary(result: Diff) -> str:

@@ -56,7 +56,7 @@ def choices(node: ast.expr | str | None, members: Callable[[str], Iterable[Any]]
 def literal_values(spelling: str) -> tuple[Any, ...]:
     """The values of every Literal anywhere in a type."""
     found: list[Any] = []
-    for item in ast.walk(ast.parse(spelling, mode="eval")):
+    for item in ast.walk(ast.parse(spelling, mode="eval")) if "Literal[" in spelling else ():
         if isinstance(item, ast.Subscript) and ast.unparse(item.value).rpartition(".")[2] == "Literal":
             values = item.slice.elts if isinstance(item.slice, ast.Tuple) else [item.slice]
             found.extend(value.value for value in values if isinstance(value, ast.Constant))

@@ -189,7 +189,10 @@ def _field(node: ast.Call, scope: Scope) -> Any:
     name = ast.unparse(factory) if factory is not None else ""
     if name in _CONSTRUCTORS:
         return _CONSTRUCTORS[name]()
-    return Symbol(f"{name}()") if name and find_class(scope.module, name) else UNKNOWN
+    found = find_class(scope.module, name) if name else None
+    if found is not None and any(ast.unparse(base).partition("[")[0] == "dict" for base in found[1].bases):
+        return {}
+    return Symbol(f"{name}()") if found else UNKNOWN
 
 
 def truth(node: ast.expr, scope: Scope) -> bool | None:

@@ -6,7 +6,7 @@ import pytest
 
 from llenergymeasure.config.renames import Rename, renames
 from llenergymeasure.surface.diff import Change, diff, format_json, format_markdown, format_table, summary
-from llenergymeasure.surface.model import DEPRECATED, EntryPoint, Parameter, Surface
+from llenergymeasure.surface.model import DEPRECATED, IGNORED, EntryPoint, Parameter, Surface
 from llenergymeasure.surface.snapshots import load, versions
 
 A = Parameter("a", "int | None", None)
@@ -45,6 +45,45 @@ def changes(old: Parameter | None, new: Parameter | None, *known: Rename) -> lis
         (A, replace(A, status=DEPRECATED), [("status", "a", "active", "deprecated")]),
         (A, Parameter("a", "int | None", required=True), [("required", "a", "false", "true")]),
         (A, replace(A, via="pop"), []),
+        (A, replace(A, decided_by=("engine",)), []),
+        (replace(A, type="int"), A, []),  # a default of None says that None is taken
+        (Parameter("a", "int", 1), Parameter("a", "int | None", 1), [("type", "a", "int", "int | None")]),
+        (replace(A, type="PretrainedConfig"), replace(A, type="PreTrainedConfig"), []),
+        (replace(A, choices=("x",)), replace(A, choices=("x", "y")), [("choices", "a", "", '"y"')]),
+        (replace(A, choices=("x", "y")), replace(A, choices=("x",)), [("choices", "a", '"y"', "")]),
+        (replace(A, choices=("x",)), replace(A, choices=(None, "x")), []),
+        pytest.param(
+            replace(A, type="Literal['x', 'y'] | None", choices=("x", "y")),
+            replace(A, type="Literal['x', 'z'] | str | None"),
+            [("type", "a", "Literal | None", "Literal | str | None"), ("choices", "a", '"y"', '"z", any other')],
+            id="opened",
+        ),
+        pytest.param(
+            replace(A, type="Literal['x'] | str | None"),
+            replace(A, type="str | Literal['z'] | None"),
+            [("choices", "a", '"x"', '"z"')],
+            id="known among others",
+        ),
+        pytest.param(
+            replace(A, type="list[Literal['x']] | None"),
+            replace(A, type="list[Literal['x', 'y']] | None"),
+            [("choices", "a", "", '"y"')],
+            id="in a list",
+        ),
+        pytest.param(
+            Parameter("a", "int", 1, minimum=0),
+            Parameter("a", "str", None, status=IGNORED),
+            [("status", "a", "active", "ignored")],
+            id="nothing else matters",
+        ),
+        pytest.param(A, replace(A, resolved=1, decided_by=("engine",)), [], id="a step on the way"),
+        pytest.param(
+            replace(A, default="cuda"),
+            replace(A, default={"expr": "field(default_factory=device)"}, decided_by=("platform",)),
+            [("default", "a", '"cuda"', "decided by the platform")],
+            id="decided by another",
+        ),
+        (None, replace(A, status=DEPRECATED), [("added", "a", "", "null (deprecated)")]),
     ],
 )
 def test_what_counts_as_a_change(old: Any, new: Any, expected: list[tuple[str, str, str, str]]) -> None:
@@ -94,7 +133,8 @@ def test_pinned_versions_show_their_known_changes() -> None:
     first = diff(load("pytorch", "4.57.6"), load("pytorch", "5.0.0"), known).changes
     loading = "transformers.AutoModelForCausalLM.from_pretrained"
     assert Change("removed", loading, "load_in_8bit", "false") in first
-    assert Change("entry point added", "transformers.KernelConfig", "") in first
+    added = Change("entry point added", "transformers.KernelConfig", "", "", "kernel_mapping, use_local_kernel")
+    assert added in first
     # The default moved from the signature to a table of defaults: no change.
     assert not [
         c
@@ -130,6 +170,16 @@ def test_formats_name_the_field() -> None:
     table = format_table(FOUND, FIELDS)
     assert "pytorch.section.a" in table
     assert "1 type" in table
+
+
+def test_a_long_list_does_not_push_the_fields_of_other_rows_aside() -> None:
+    many = tuple(f"choice number {index}" for index in range(20))
+    old = surface("1", A, replace(A, name="b", choices=("x", "y")))
+    new = surface("2", replace(A, default=1), replace(A, name="b", choices=("x", *many)))
+    lines = format_table(diff(old, new), {("lib.f", "a"): "pytorch.section.a"}).splitlines()
+    assert '  choices  b  - "y" + "choice number 0", "choice number 1"' in lines[4][:58]
+    assert lines[3].split() == ["default", "a", "null", "→", "1", "pytorch.section.a"]
+    assert len(lines[3]) < 60
 
 
 def test_a_field_is_found_by_the_old_name_of_what_it_sets() -> None:
