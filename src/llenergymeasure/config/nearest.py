@@ -106,9 +106,14 @@ def _is_choice(part: str, around: list[str | int]) -> bool:
 
 
 def _by_meaning(section: tuple[str, ...], name: str) -> list[Place]:
-    """Fields of this very name, else those that set the parameter of this name; the nearest of them."""
-    own = [place for place in places() if place.location[-1] == name and not place.switches]
-    found = own or [place for place in places() if name in place.names]
+    """Fields of this very name, else those that set the parameter of this name; the nearest of them.
+
+    Inside a backend's section another backend's fields are meant only where it has none itself.
+    """
+    found: list[Place] = []
+    for among in (_of_the_backend(section), places()):
+        own = [place for place in among if place.location[-1] == name and not place.switches]
+        found = found or own or [place for place in among if name in place.names]
 
     def distance(place: Place) -> tuple[int, int]:
         """Around the section before inside it before elsewhere; then those with the fewest levels."""
@@ -120,6 +125,12 @@ def _by_meaning(section: tuple[str, ...], name: str) -> list[Place]:
     return [place for place in found if distance(place) == nearest]
 
 
+def _of_the_backend(section: tuple[str, ...]) -> tuple[Place, ...]:
+    """The places that an experiment with this section can have."""
+    others = {name for name in BACKENDS if section[:1] and section[0] in BACKENDS and name != section[0]}
+    return tuple(place for place in places() if place.location[0] not in others)
+
+
 def _choices(places: Iterable[Place]) -> str:
     choices = dict.fromkeys(place.choice for place in places if place.choice)
     return f"with {' or '.join(choices)}" if choices else ""
@@ -128,7 +139,7 @@ def _choices(places: Iterable[Place]) -> str:
 def _by_spelling(section: tuple[str, ...], name: str, here: list[str]) -> str:
     likeness = {spell((*section, other)): _likeness(name, other) for other in here}
     likeness = {path: ratio + 0.1 for path, ratio in likeness.items() if ratio >= _HERE}
-    for place in places():
+    for place in _of_the_backend(section):
         of_another_kind = place.location[:-1] == section and place.location[-1] not in here
         if place.location[-1] == name or of_another_kind:
             continue

@@ -10,15 +10,16 @@ from lxml import etree
 from llenergymeasure.audit import sent as sent_module
 from llenergymeasure.core.inference_backends.pytorch import PyTorchBackend
 from llenergymeasure.surface import snapshots
+from llenergymeasure.surface.packages import BACKENDS
 
-VERSIONS = snapshots.versions("pytorch")
+VERSIONS = [[name, version] for name in BACKENDS for version in snapshots.versions(name)]
 
 
 def test_coverage_of_every_version_is_green(llem: Any) -> None:
     ended = llem("audit", "coverage")
     assert (ended.code, ended.err) == (0, "")
     header, *rows, legend = ended.out.splitlines()
-    assert [row.split()[1] for row in rows] == VERSIONS
+    assert [row.split()[:2] for row in rows] == VERSIONS
     assert "unaccounted" in header
     assert legend.startswith("parameters = field + ")
 
@@ -51,7 +52,7 @@ def test_what_is_sent_with_nothing_set_is_exit_code_1(llem: Any, monkeypatch: py
     monkeypatch.setattr(PyTorchBackend, "_generation_arguments", lambda self: {"top_k": 3, **real(self)})
     ended = llem("audit", "wiring", "--version", "5.23.0")
     assert ended.code == 1
-    assert "error: 5.23.0: transformers.GenerationConfig:top_k gets 3 with nothing set" in ended.err
+    assert "error: pytorch 5.23.0: transformers.GenerationConfig:top_k gets 3 with nothing set" in ended.err
 
 
 def test_a_finding_is_exit_code_1_with_every_field_on_stderr(llem: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,7 +60,7 @@ def test_a_finding_is_exit_code_1_with_every_field_on_stderr(llem: Any, monkeypa
     ended = llem("audit", "wiring", "--version", "5.23.0", "--format", "json")
     assert ended.code == 1
     lines = ended.err.splitlines()
-    assert any(line.startswith("error: 5.23.0: pytorch.num_beams: ") for line in lines)
+    assert any(line.startswith("error: pytorch 5.23.0: pytorch.num_beams: ") for line in lines)
     assert lines[-1] == "  → mend the declaration, or the backend module"
     assert json.loads(ended.out)["counts"]["failed"] == len(lines) - 1
 
@@ -68,8 +69,9 @@ def test_a_finding_is_exit_code_1_with_every_field_on_stderr(llem: Any, monkeypa
     ("arguments", "says"),
     [
         (("coverage", "pytorhc"), "pytorhc"),
-        (("coverage", "--version", "1.0"), "no snapshot of this version"),
-        (("wiring", "--version", "1.0"), "no snapshot of this version"),
+        (("coverage", "vllm", "--version", "1.0"), "no snapshot of this version"),
+        (("coverage", "--version", "1.0"), "no backend has a snapshot of it"),
+        (("wiring", "--version", "1.0"), "no backend has a snapshot of it"),
     ],
 )
 def test_an_unknown_backend_or_version_is_the_users_mistake(llem: Any, arguments: tuple[str, ...], says: str) -> None:

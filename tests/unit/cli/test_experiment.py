@@ -415,13 +415,15 @@ class TestReadme:
     def test_its_experiment_is_one_that_every_pinned_version_takes(
         self, llem: Any, tmp_path: Path, readme: str
     ) -> None:
-        (experiment,) = re.findall(r"```yaml\n(.*?)```", readme, re.DOTALL)
+        experiment, section = re.findall(r"```yaml\n(.*?)```", readme, re.DOTALL)
         (tmp_path / "first.yaml").write_text(experiment)
-        for version in snapshots.versions("pytorch"):
-            assert llem("show", "first.yaml", "--version", version).code == 0
+        (tmp_path / "second.yaml").write_text(f"{experiment.partition('pytorch:')[0]}{section}")
+        for name, backend in (("first.yaml", "pytorch"), ("second.yaml", "vllm")):
+            for version in snapshots.versions(backend):
+                assert llem("show", name, "--version", version).code == 0
 
     def test_its_mistake_gives_the_error_that_it_shows(self, llem: Any, tmp_path: Path, readme: str) -> None:
-        (experiment,) = re.findall(r"```yaml\n(.*?)```", readme, re.DOTALL)
+        experiment, _ = re.findall(r"```yaml\n(.*?)```", readme, re.DOTALL)
         (tmp_path / "first.yaml").write_text(f"{experiment}  num_beam: 2\n")
         (shown,) = re.findall(r"```console\n(error: .*?)```", readme, re.DOTALL)
         assert llem("show", "first.yaml", "--version", "5.23.0").err == shown
