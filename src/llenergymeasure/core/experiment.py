@@ -73,7 +73,9 @@ def run_experiment(config: ExperimentConfig, on_progress: OnProgress = lambda _:
             measured = _measure(config, replicas, opened, meters, on_progress)
         found = replicas.finish() if measured.complete else []
     finally:
-        replicas.close()
+        # Pressed again out of impatience, Ctrl-C must neither lose what was finished nor leave a process behind.
+        with _deaf_to_interrupts():
+            replicas.close()
     on_progress(Progress("done"))
     return gather(config, opened, measured, started_at, found, RealApi())
 

@@ -6,9 +6,11 @@ import multiprocessing
 import os
 import signal
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Any, Protocol
 
 from llenergymeasure.config.lowering import lower
@@ -17,12 +19,21 @@ from llenergymeasure.core.api import Api, RealApi
 from llenergymeasure.core.batching import BatchOutput
 from llenergymeasure.core.inference_backends.base import Share, free_port
 from llenergymeasure.core.inference_backends.kinds import kind_of
-from llenergymeasure.core.isolation import end_group, end_with_parent, interruptible, stand_alone
+from llenergymeasure.core.isolation import (
+    end_group,
+    end_with_parent,
+    interruptible,
+    on_killed_child,
+    quiet_tracker,
+    stand_alone,
+    sweep,
+)
 from llenergymeasure.core.session import Opened, Session
 from llenergymeasure.errors import EnvironmentLacksError, LlemError
 
 Tick = Callable[[int], None]
 STOP_WITHIN_S = 15.0  # a batch in flight may end by itself; then the process is killed
+_LEAVE_WITHIN_S = 1.5  # what is given up may still tidy
 
 
 def plan_replicas(num_processes: int = 1, *, ranks: int = 1, devices: int = 0, cores: int = 1) -> list[Share]:
@@ -116,14 +127,18 @@ class ProcessReplicas:
     def __init__(self, config: ExperimentConfig, shares: Sequence[Share]) -> None:
         # spawn, not fork: a forked process cannot use CUDA, nor threads that the parent had.
         context = multiprocessing.get_context("spawn")
+        quiet_tracker()
         self._stop = context.Event()
         self._shares = shares
         self._outputs: list[BatchOutput] = []
         self._processes: list[Any] = []
         self._pipes: list[Connection] = []
         self._owing: set[int] = set()  # places of the replicas that have a command and no answer yet
+        self._failed = False
         self._kind = kind_of(config.backend)
-        self._logs = tempfile.TemporaryDirectory(prefix="llem-") if self._kind.own_process else None
+        self._logs: tempfile.TemporaryDirectory[str] | None = None
+        if self._kind.own_process:
+            self._logs = tempfile.TemporaryDirectory(prefix="llem-", ignore_cleanup_errors=True)
         for share in shares:
             ours, theirs = context.Pipe()
             log = f"{self._logs.name}/replica-{share.replica}.log" if self._logs else ""
@@ -189,15 +204,17 @@ class ProcessReplicas:
                 pipe.send("close")
         for place, process in enumerate(self._processes):
             # One that still owes an answer is in the middle of loading or of a call that nobody waits for any more.
-            process.join(2.0 if self._stop.is_set() or place in self._owing else STOP_WITHIN_S)
+            given_up = self._stop.is_set() or self._failed or place in self._owing
+            process.join(_LEAVE_WITHIN_S if given_up else STOP_WITHIN_S)
             if self._kind.own_process:
-                end_group(process.pid)
+                end_group(process)
             if process.is_alive():
                 process.kill()
                 process.join()
         for pipe in self._pipes:
             pipe.close()
         if self._logs is not None:
+            sweep(self._logs.name)
             self._logs.cleanup()
 
     def _all(self, command: str, tick: Tick) -> list[Any]:
@@ -222,23 +239,26 @@ class ProcessReplicas:
                     continue
                 self._owing.discard(place)
                 if kind == "error":
+                    self._failed = True
                     raise answer
                 answers[place] = answer
         return [answers[place] for place in range(len(self._pipes))]
 
     def _death(self, place: int) -> LlemError:
         share, process = self._shares[place], self._processes[place]
+        self._failed = True
         process.join(2.0)
         code = process.exitcode
-        how = f"exit code {code}"
-        if isinstance(code, int) and code < 0:
-            how = signal.Signals(-code).name + (
-                ": most often the machine ran out of memory" if code == -signal.SIGKILL else ""
-            )
+        how = _killed_by(-code) if isinstance(code, int) and code < 0 else f"exit code {code}"
         who = f"{self._kind.replicas}: replica {share.replica + 1} of {share.replicas}" if share.replicas > 1 else ""
         if self._logs is not None:
             return self._kind.died(who or "the engine's process", how, f"{self._logs.name}/replica-{share.replica}.log")
         return EnvironmentLacksError(f"{who or 'the replica'} died ({how})", "see its messages above")
+
+
+def _killed_by(number: int) -> str:
+    name = signal.Signals(number).name
+    return f"{name}: most often the machine ran out of memory" if number == signal.SIGKILL else name
 
 
 def _serve(pipe: Connection, stop: Any, config: ExperimentConfig, share: Share) -> None:
@@ -248,7 +268,7 @@ def _serve(pipe: Connection, stop: Any, config: ExperimentConfig, share: Share) 
     kind = kind_of(config.backend)
     if kind.own_process:
         stand_alone(share.log)
-    end_with_parent()
+    end_with_parent(str(Path(share.log).parent) if share.log else "")
     if share.ranks > 1:
         os.environ |= {
             "RANK": str(share.rank), "LOCAL_RANK": str(share.rank), "WORLD_SIZE": str(share.ranks),
@@ -267,19 +287,33 @@ def _serve(pipe: Connection, stop: Any, config: ExperimentConfig, share: Share) 
         with interruptible():
             return session.run(stop.is_set, tick)
 
+    busy, sending = threading.Event(), threading.Lock()
+
+    def send(kind_of_answer: str, answer: Any) -> None:
+        with sending:
+            pipe.send((kind_of_answer, answer))
+
+    def give_up(name: str, number: int) -> None:
+        send("error", kind.died(f"the engine's process {name}", _killed_by(number), share.log))
+        os._exit(1)
+
+    if kind.own_process:
+        on_killed_child(busy, give_up)
     commands: dict[str, tuple[str, Callable[[], Any]]] = {
         "open": ("loading", session.open),
         "warm_up": ("warming up", session.warm_up),
-        "run": ("generating with", lambda: run(lambda count: pipe.send(("tick", count)))),
+        "run": ("generating with", lambda: run(lambda count: send("tick", count))),
         "take": ("collecting from", session.take),
         "finish": ("checking", session.finish),
     }
     with contextlib.suppress(EOFError, BrokenPipeError):
         while (command := pipe.recv()) != "close":
             doing, act = commands[command]
+            busy.set()
             try:
                 answer = ("done", act())
             except Exception as error:  # noqa: BLE001 - whatever the backend raises goes home as an error with a remedy
                 answer = ("error", kind.explain(error, lower(config), config.model, doing, share.log))
-            pipe.send(answer)
+            busy.clear()
+            send(*answer)
         session.close()
