@@ -14,7 +14,12 @@ import sys
 from pathlib import Path
 from llenergymeasure.surface.extract import from_wheel
 from llenergymeasure.surface.model import to_json
-surface = from_wheel("pytorch", Path(sys.argv[1]))
+from llenergymeasure.surface.packages import BACKENDS, packages
+from llenergymeasure.surface.sources import wheel_identity
+wheel = Path(sys.argv[1])
+name, _ = wheel_identity(wheel)
+backend = next(b for b in BACKENDS for package in packages(b).values() if name in package.distributions)
+surface = from_wheel(backend, wheel)
 print(len(to_json(surface)), len(surface.entry_points), len(surface.parameters()))
 """
 

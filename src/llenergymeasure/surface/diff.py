@@ -93,8 +93,8 @@ def _parameter(point: str, name: str, before: Parameter, after: Parameter) -> It
         return  # nothing else about it matters any more
     if _is_other_default(before, after):
         yield Change("default", point, name, _default(before), _default(after))
-    if before.type and after.type and _kinds(before) != _kinds(after):
-        yield Change("type", point, name, _LITERAL.sub("Literal", before.type), _LITERAL.sub("Literal", after.type))
+    if before.type and after.type and _is_other_type(before, after):
+        yield Change("type", point, name, _without_values(before.type), _without_values(after.type))
     choices = _choices(before, after)
     if any(choices):
         yield Change("choices", point, name, *choices)
@@ -113,14 +113,24 @@ def _is_other_default(before: Parameter, after: Parameter) -> bool:
     return UNKNOWN not in (one, two) and _key(one) != _key(two)
 
 
-def _kinds(parameter: Parameter) -> frozenset[str]:
-    """What a type says beside the values of its literals, which are choices.
+def _is_other_type(before: Parameter, after: Parameter) -> bool:
+    one, two = _kinds(before.type), _kinds(after.type)
+    # A default of None says that None is taken, whether the annotation does or not.
+    return one != two and one | _default_kind(before) != two | _default_kind(after)
 
-    A default of None says that None is taken, whether the annotation does or not; the same class may be written with
-    other capitals.
-    """
-    kinds = {kind.lower() for kind in type_key(_LITERAL.sub("Literal", parameter.type))}
-    return frozenset(kinds | ({"none"} if parameter.default is None else set()))
+
+def _kinds(spelling: str) -> frozenset[str]:
+    """What a type's spelling says beside the values of its literals; one class may be written with other capitals."""
+    return frozenset(kind.lower() for kind in type_key(_without_values(spelling)))
+
+
+def _default_kind(parameter: Parameter) -> frozenset[str]:
+    return frozenset({"none"} if parameter.default is None else ())
+
+
+def _without_values(spelling: str) -> str:
+    """The values of literals are choices, and are compared as such."""
+    return " | ".join(dict.fromkeys(_LITERAL.sub("Literal", spelling).split(" | ")))
 
 
 def _key(value: Any) -> str:

@@ -47,6 +47,7 @@ def changes(old: Parameter | None, new: Parameter | None, *known: Rename) -> lis
         (A, replace(A, via="pop"), []),
         (A, replace(A, decided_by=("engine",)), []),
         (replace(A, type="int"), A, []),  # a default of None says that None is taken
+        (Parameter("a", "int", 1), Parameter("a", "int", None), [("default", "a", "1", "null")]),
         (Parameter("a", "int", 1), Parameter("a", "int | None", 1), [("type", "a", "int", "int | None")]),
         (replace(A, type="PretrainedConfig"), replace(A, type="PreTrainedConfig"), []),
         (replace(A, choices=("x",)), replace(A, choices=("x", "y")), [("choices", "a", "", '"y"')]),
