@@ -21,7 +21,7 @@ from llenergymeasure.config.models import ExperimentConfig
 from llenergymeasure.core.preview import own_default
 from llenergymeasure.reference import words
 from llenergymeasure.surface import snapshots
-from llenergymeasure.surface.model import Surface
+from llenergymeasure.surface.model import Parameter, Surface
 
 SHARED = "Shared by all backends"
 # Titles of chapters that their module's name does not tell.
@@ -267,11 +267,17 @@ def _defaults(field: BoundField, surfaces: Sequence[Surface], setters: Mapping[T
             instead = f"that of `{others[0]}`" if others else "chosen by the backend"
             text = "required" if field.info.is_required() else instead
         else:
-            text = words.shown(_as_written(known.effective_default, field))
+            text = words.shown(_as_written(known.effective_default, field)) + _decided(known)
         found.setdefault(text, []).append(surface.version)
     if len(found) == 1:
         return next(iter(found))
     return "; ".join(f"{text} ({', '.join(versions)})" for text, versions in found.items())
+
+
+def _decided(parameter: Parameter) -> str:
+    """What runs is not known before the start where the default says nothing itself."""
+    is_open = bool(parameter.decided_by) and parameter.effective_default in (None, "auto")
+    return ", decided at the start" if is_open else ""
 
 
 def _as_written(default: Any, field: BoundField) -> Any:

@@ -8,7 +8,19 @@ from llenergymeasure.surface.bodies import keyword_variable
 from llenergymeasure.surface.model import UNKNOWN
 from llenergymeasure.surface.values import Scope, evaluate, jsonable, truth
 
-_GIVEN = object()  # a value that is there, but not known
+
+class _Given:
+    """A value that is there, but not known: it is not None, and equal to nothing in particular."""
+
+    __hash__ = object.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        if other is None or other is UNKNOWN or other is self:
+            return other is self
+        raise TypeError  # which makes the comparison one that cannot be told
+
+
+_GIVEN = _Given()
 
 
 @dataclass
@@ -154,14 +166,21 @@ def filled_in(function: ast.FunctionDef, scope: Scope, names: set[str], given: t
     }
 
 
-def filled_in_fields(owner: ast.ClassDef, scope: Scope, fields: dict[str, Any]) -> dict[str, Any]:
+def filled_in_fields(
+    owner: ast.ClassDef, scope: Scope, fields: dict[str, Any], given: tuple[str, ...] = ()
+) -> dict[str, Any]:
     """The same for a dataclass, whose `__post_init__` does the filling."""
     found = scope.module.method(owner, "__post_init__")
     if found is None:
         return {}
-    trace = Trace(scope, set(fields), {f"self.{name}": value for name, value in fields.items()})
+    start = {name: _GIVEN if name in given else value for name, value in fields.items()}
+    trace = Trace(scope, set(fields), {f"self.{name}": value for name, value in start.items()})
     trace.run(found[1].body)
-    return {name: jsonable(value) for name, value in trace.filled.items() if fields[name] != value}
+    return {
+        name: jsonable(value)
+        for name, value in trace.filled.items()
+        if name not in given and value is not _GIVEN and fields[name] != value
+    }
 
 
 def _taken_name(node: ast.expr) -> str:

@@ -25,7 +25,8 @@ class Read:
     open: bool
 
 
-def fields(module: Module, owner: ast.ClassDef) -> Read:
+def fields(module: Module, owner: ast.ClassDef, given: tuple[str, ...] = ()) -> Read:
+    """`given` names the fields that are passed in every call."""
     scope = Scope(module, owner)
     parameters: Parameters = {}
     values: dict[str, Any] = {}
@@ -43,7 +44,7 @@ def fields(module: Module, owner: ast.ClassDef) -> Read:
     functions = checking_methods(module, owner, None)
     methods = [item for item in owner.body if isinstance(item, ast.FunctionDef)]
     described = describe(parameters, Evidence(scope, functions, documents, lines, announcing=methods))
-    return Read(resolve(described, construction.filled_in_fields(owner, scope, values)), open=False)
+    return Read(resolve(described, construction.filled_in_fields(owner, scope, values, given)), open=False)
 
 
 def _field(item: ast.AnnAssign, name: str, owner: ast.ClassDef, scope: Scope) -> Parameter:

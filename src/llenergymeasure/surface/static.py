@@ -96,7 +96,7 @@ def _part(module: Module, part: Part, recipe: Recipe) -> Read | None:
     if head in module.classes:
         owner = module.classes[head]
         if not method or method == "__init__":
-            return constructor(module, owner, part.take)
+            return constructor(module, owner, part.take, recipe.given)
         found = method_of(module, owner, method)
         return None if found is None else function(found[0], found[2], found[1], recipe.given, part.take)
     if head in module.functions and not method:
@@ -210,19 +210,21 @@ def function(
     return Read(resolve(described, filled), bodies.consumes_rest(node))
 
 
-def constructor(module: Module, owner: ast.ClassDef, take: str = ALL) -> Read:
+def constructor(module: Module, owner: ast.ClassDef, take: str = ALL, given: tuple[str, ...] = ()) -> Read:
     """The parameters of a class: its fields, or its constructor's with what goes on to the base class."""
     for base in module.bases(owner):
         node = next((n for n in base.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
         if node is not None:
-            return _inherited(module, owner, base, node, take)
+            return _inherited(module, owner, base, node, take, given)
         if is_dataclass(base) and base is owner:
-            return fields(module, owner)
+            return fields(module, owner, given)
     return Read({}, open=False)
 
 
-def _inherited(module: Module, owner: ast.ClassDef, base: ast.ClassDef, node: ast.FunctionDef, take: str) -> Read:
-    read = function(module, node, owner, (), take)
+def _inherited(
+    module: Module, owner: ast.ClassDef, base: ast.ClassDef, node: ast.FunctionDef, take: str, given: tuple[str, ...]
+) -> Read:
+    read = function(module, node, owner, given, take)
     variable = bodies.keyword_variable(node)
     for call in (n for n in ast.walk(node) if isinstance(n, ast.Call) and ast.unparse(n.func) == "super().__init__"):
         passes_rest = any(

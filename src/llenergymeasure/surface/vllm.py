@@ -36,7 +36,11 @@ PACKAGE = Package(
         Recipe("vllm.sampling_params.BeamSearchParams", (Part(_SAMPLING, "BeamSearchParams"),)),
         Recipe("vllm.lora.request.LoRARequest", (Part("lora/request.py", "LoRARequest"),)),
         # The engine takes these as a plain mapping.
-        Recipe("vllm.config.SpeculativeConfig", (Part("config/speculative.py", "SpeculativeConfig"),)),
+        Recipe(
+            "vllm.config.SpeculativeConfig",
+            (Part("config/speculative.py", "SpeculativeConfig"),),
+            given=("model", "num_speculative_tokens"),
+        ),
     ),
     required=(_LLM, "engine/arg_utils.py", _SAMPLING, "config/__init__.py"),
     followed=(

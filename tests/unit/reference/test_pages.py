@@ -89,6 +89,20 @@ def test_what_a_row_says_comes_from_its_declaration_and_the_surfaces() -> None:
     assert "*Sets* `GenerationConfig: max_new_tokens`." in entries["max_tokens"].notes
 
 
+def test_a_default_that_says_nothing_says_that_it_is_decided_later() -> None:
+    entries = {
+        (group.title, entry.name): entry.default
+        for part in chapters("vllm", {})
+        for group in part.groups
+        for entry in group.entries
+    }
+    found = {name: default for (_, name), default in entries.items()}
+    assert found["block_size"] == "none, decided at the start"
+    assert found["dtype"] == "`auto`, decided at the start"
+    assert found["enable_lora"] == "`false`"
+    assert found["quantization_config"] == "none, decided at the start"
+
+
 def test_a_proof_shows_in_its_row() -> None:
     (temperature,) = [
         entry

@@ -1,8 +1,11 @@
+from textwrap import dedent
 from typing import Any
 
 import pytest
 
+from llenergymeasure.surface import static
 from llenergymeasure.surface.model import ACTIVE, DEPRECATED, IGNORED, UNKNOWN
+from llenergymeasure.surface.sources import Module
 
 from .package import constructor, function
 
@@ -185,6 +188,38 @@ def test_constructors_and_the_methods_they_call() -> None:
     assert read.parameters["backend"].resolved == "auto"
     assert read.parameters["group"].minimum == 1
     assert not read.open
+
+
+def _filled(given: tuple[str, ...]) -> dict[str, Any]:
+    source = """
+        @dataclass
+        class C:
+            model: str | None = None
+            method: str | None = None
+            other: str | None = None
+            third: str | None = None
+            def __post_init__(self):
+                if self.method is None:
+                    if self.model in ("ngram", "[ngram]"):
+                        self.method = "ngram"
+                    else:
+                        self.method = "draft"
+                if self.other is None:
+                    self.other = "x" if self.model == "y" else "z"
+                if self.third is None:
+                    self.third = "none" if self.model is None else "some"
+    """
+    module = Module("test", dedent(source))
+    read = static.constructor(module, module.classes["C"], given=given)
+    return {name: p.resolved for name, p in read.parameters.items() if p.resolved is not UNKNOWN}
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [((), {"method": "draft", "other": "z", "third": "none"}), (("model",), {"third": "some"})],
+)
+def test_what_hangs_on_an_argument_that_is_always_given(given: tuple[str, ...], expected: dict[str, Any]) -> None:
+    assert _filled(given) == expected
 
 
 def test_what_a_base_class_takes_counts_unless_it_is_passed() -> None:
