@@ -25,6 +25,10 @@ class Backend(Enum, metaclass=_Meta):
     CUSTOM = None
     _hidden = 1
 
+class Paths(Enum):
+    A = "pack.a.A"
+    B = "pack.b.B"
+
 class Words(Enum):
     TRITON = "triton"
     CPU = "cpu"
@@ -74,6 +78,7 @@ REFUSED = """
         ("a: Optional[Graphs] = None", "", ("NONE", "FULL", "FULL_DECODE_ONLY")),
         ("a: Backend | None = None", "", ("FLASH", "SDPA", "CUSTOM")),
         ("a: Words = Words.CPU", "", ("triton", "cpu")),
+        ("a: Paths = Paths.A", "", ("A", "B")),
         ("a: Shapes = Shapes.BACKED", "", ("backed",)),
         ("a: Mode = Mode.NONE", "", (0, 3)),
         ("a: Mode | Literal['fast']", "", (0, 3, "fast")),
@@ -96,6 +101,12 @@ REFUSED = """
 def test_values_that_a_field_takes(field: str, validators: str, expected: tuple[Any, ...]) -> None:
     read = constructor(f"{KINDS}\n@config\nclass C:\n    {field}\n{validators}")
     assert next(iter(read.parameters.values())).choices == expected
+
+
+def test_a_field_takes_the_words_of_the_one_whose_default_it_takes() -> None:
+    other = f"@config\nclass Other:\n    a: Backend | None = None\n{AUTO}"
+    read = constructor(f"{KINDS}\n{other}\n@dataclass\nclass C:\n    backend: Backend | None = Other.a\n")
+    assert read.parameters["backend"].choices == ("FLASH", "SDPA", "CUSTOM", "auto")
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,8 @@ class EngineArgs:
     length: int | None = None
     mode: str | None = None
     port: int | None = None
-    graphs: GraphConfig = get_field(GraphConfig, "nothing")
+    graphs: GraphConfig | None = None
+    name: str
 
     def __post_init__(self):
         if isinstance(self.graphs, dict):
@@ -151,6 +152,7 @@ def test_what_is_decided_without_any_further_code(tmp_path: Path) -> None:
         pytest.param("engine", "self.width = int(self.width)", "width", (), id="only brought into another form"),
         pytest.param("engine", "self.kv_dtype = whole(self.kv_dtype)", "kv_dtype", ("engine",), id="auto is no value"),
         ("engine", "self.width *= 2", "width", ()),
+        pytest.param("engine", "self.name = 'another'", "name", (), id="nobody leaves it open"),
         pytest.param("engine", "cache_config.width = self.length", "width", (), id="taken over"),
         ("config", "self.mode = 'none'", ".mode", ("engine",)),
         ("config", "self.mode = 'none'", "mode", ("engine",)),
@@ -162,10 +164,10 @@ def test_code_that_decides(tmp_path: Path, where: str, body: str, name: str, exp
 
 
 def test_a_table_of_defaults_decides(tmp_path: Path) -> None:
-    table = 'pass\n\nLEVEL = {"graph_config": {"mode": "full", "sizes": many}, "width": 3}'
+    table = 'LEVEL = {"any_config": {"graph_config": {"sizes": many}}, "graph_config": {"mode": "full"}, "width": 3}'
     path = tmp_path / "pack" / "whole.py"
     decided(tmp_path)
-    path.write_text(WHOLE.replace("{body}", "        pass") + dedent(table.removeprefix("pass")))
+    path.write_text(WHOLE.replace("{body}", "        pass") + f"\n\n{table}\n")
     points = static.entry_points(Modules(FolderReader(tmp_path / "pack", "here"), PACKAGE), PACKAGE)
     graphs = points["pack.config.GraphConfig"].parameters
     assert (graphs["mode"].decided_by, graphs["sizes"].decided_by) == (("engine",), ("engine",))

@@ -294,6 +294,8 @@ def test_open_only_where_further_names_have_a_use(body: str, expected: bool) -> 
 def test_dataclass_fields() -> None:
     read = constructor(
         '''
+        class Options(dict[str, int]): ...
+
         @dataclass
         class Base:
             first: int = 1
@@ -310,6 +312,7 @@ def test_dataclass_fields() -> None:
             kind: Literal["a", "b"] = "a"
             needed: str
             made: list = field(default_factory=list)
+            options: Options = field(default_factory=Options)
             ordered: dict = field(default_factory=OrderedDict)
             old: int | None = None
             shared: ClassVar[int] = 1
@@ -321,11 +324,12 @@ def test_dataclass_fields() -> None:
                     self.size = 4
         '''
     )
-    assert set(read.parameters) == {"first", "size", "kind", "needed", "made", "ordered", "old"}
+    assert set(read.parameters) == {"first", "size", "kind", "needed", "made", "options", "ordered", "old"}
     assert read.parameters["size"].resolved == 4
     assert read.parameters["kind"].choices == ("a", "b")
     assert read.parameters["needed"].required
     assert read.parameters["made"].default == []
+    assert read.parameters["options"].default == {}
     assert read.parameters["ordered"].default == {"expr": "field(default_factory=OrderedDict)"}
     assert read.parameters["old"].status == DEPRECATED
 
