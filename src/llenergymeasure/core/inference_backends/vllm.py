@@ -101,7 +101,11 @@ class VLLMBackend:
         return Answer(batch.prompts, start, time.perf_counter(), returned)
 
     def count(self, answer: Answer) -> BatchOutput:
-        return vllm_counting.counted(answer)
+        beams = self.calls[BEAM_SEARCH_PARAMS]
+        if not beams:
+            return vllm_counting.counted(answer)
+        eos = None if beams.get("ignore_eos") else getattr(self.tokenizer, "eos_token_id", None)
+        return vllm_counting.counted(answer, vllm_counting.BeamEnds(beams["max_tokens"], eos))
 
     def effective(self, batch: Batch) -> Effective:
         del batch

@@ -1,6 +1,7 @@
 """What vLLM returned, as exact counts and the engine's own times."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from llenergymeasure.core.batching import Answer, BatchOutput
@@ -11,7 +12,19 @@ Steps = tuple[tuple[float, int], ...]
 _REASONS = {"stop": "stop", "length": "length", "repetition": "stop", None: "length"}
 
 
-def counted(answer: Answer) -> BatchOutput:
+@dataclass(frozen=True)
+class BeamEnds:
+    """What ends a beam, which vLLM itself does not say of one: the limit on its tokens, and its end token if any."""
+
+    max_tokens: int
+    eos: int | None
+
+    def reason(self, ids: Sequence[int]) -> str:
+        """A beam that is shorter than it may be ended by itself, and so did one whose last token is the end token."""
+        return "stop" if len(ids) < self.max_tokens or (ids and ids[-1] == self.eos) else "length"
+
+
+def counted(answer: Answer, ends: BeamEnds | None = None) -> BatchOutput:
     """Per prompt every returned sequence's ids, why the longest ended, and when its tokens came.
 
     Raises:
@@ -19,7 +32,7 @@ def counted(answer: Answer) -> BatchOutput:
     """
     sequences, steps, finished = [], [], []
     for prompt, request in zip(answer.prompts, answer.returned, strict=True):
-        found = _sequences(request, len(prompt.ids))
+        found = _sequences(request, len(prompt.ids), ends)
         sequences.append(tuple(ids for ids, _ in found))
         longest = max(found, key=lambda item: len(item[0]))
         finished.append(_reason(longest[1], prompt.index))
@@ -35,11 +48,12 @@ def counted(answer: Answer) -> BatchOutput:
     )
 
 
-def _sequences(request: Any, prompt_tokens: int) -> list[tuple[tuple[int, ...], str | None]]:
+def _sequences(request: Any, prompt_tokens: int, ends: BeamEnds | None) -> list[tuple[tuple[int, ...], str | None]]:
     if hasattr(request, "outputs"):
         return [(tuple(item.token_ids), item.finish_reason) for item in request.outputs]
     # Beam search returns the prompt in front of each beam.
-    return [(tuple(beam.tokens[prompt_tokens:]), beam.finish_reason) for beam in request.sequences]
+    beams = [(tuple(beam.tokens[prompt_tokens:]), beam.finish_reason) for beam in request.sequences]
+    return [(ids, said or (ends.reason(ids) if ends else None)) for ids, said in beams]
 
 
 def _reason(said: str | None, index: int) -> str:

@@ -1,6 +1,7 @@
 """What runs inside vLLM's workers, installed by `worker_extension_cls`: it reads, and sets the seed of a pass."""
 
 import os
+import random
 from collections import Counter
 from typing import Any
 
@@ -15,9 +16,12 @@ class WorkerExtension:
     device: Any
 
     def llem_seed(self, seed: int) -> None:
-        """Have the worker's random numbers begin at the seed."""
+        """Have the worker's random numbers begin at the seed, as vLLM does when it loads."""
+        import numpy as np
         import torch
 
+        random.seed(seed)
+        np.random.seed(seed)  # the V2 runner draws every request's own seed from it
         torch.manual_seed(seed)
 
     def llem_device(self) -> str | None:
