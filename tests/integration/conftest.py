@@ -40,12 +40,15 @@ def _tie_to_fields(item: pytest.Item) -> None:
 
 
 def _field_path(item: pytest.Item, name: str) -> str:
-    """A backend's own field by its name there, one that all backends share by its path in the configuration."""
+    """A backend's own field by its name there, one that all backends share by its path in the configuration.
+
+    Where both are called alike, as `seed` is, a dot in front says that the shared one is meant.
+    """
     backend = next((part for part in reversed(item.path.parts) if part in BACKENDS), None)
     if backend is None:
         raise pytest.UsageError(f"{item.nodeid}: the field marker belongs to tests in a folder named after a backend")
     known = _field_paths(backend)
-    for path in (f"{backend}.{name}", name):
+    for path in [name[1:]] if name.startswith(".") else [f"{backend}.{name}", name]:
         if path in known:
             return path
     near = difflib.get_close_matches(f"{backend}.{name}", known, n=1)

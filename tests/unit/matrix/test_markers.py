@@ -41,6 +41,14 @@ def test_a_proof_reaches_the_record_with_its_full_path(run) -> None:
     assert cases["test_a"].proves == (("pytorch.batch_size", "effective"), ("pytorch.num_beams", "observed"))
 
 
+def test_a_shared_field_is_told_from_a_backend_s_own_by_a_dot(run) -> None:
+    marked = '@pytest.mark.field("{}", "observed")\ndef test_{}(): pass\n'
+    _, output, cases = run(marked.format("seed", "own") + marked.format(".seed", "shared"), "vllm")
+    assert cases, output
+    assert cases["test_own"].proves == (("vllm.seed", "observed"),)
+    assert cases["test_shared"].proves == (("seed", "observed"),)
+
+
 def test_a_parameter_set_may_carry_the_marker(run) -> None:
     _, output, cases = run(
         'TWO = pytest.param(2, marks=pytest.mark.field("num_beams", "observed"))\n'
