@@ -65,7 +65,8 @@ def window(start_s: float, stop_s: float) -> Window:
 @pytest.fixture
 def gathered(configured: Callable[..., ExperimentConfig], installed: Recorder) -> Callable[..., Result]:
     def make(measured: Measured, requests: int = 3) -> Result:
-        opened = Opened(requests, 2, (), Effective({}), 1.5, Process(cpu_threads=4, cpu_affinity=2), "a" * 64, Hardware())
+        process = Process(cpu_threads=4, cpu_affinity=2)
+        opened = Opened(requests, 2, (), Effective({}), 1.5, process, "a" * 64, Hardware())
         return gather(configured(), [opened], measured, datetime(2026, 1, 2, tzinfo=UTC), [], installed)
 
     return make
