@@ -18,7 +18,7 @@ class CompilationOptions(Section):
         unoffered=dict.fromkeys(
             ("NONE", "STOCK_TORCH_COMPILE", "DYNAMO_TRACE_ONCE", "VLLM_COMPILE"), "The modes' numbers say the same."
         ),
-        effect="Compiled steps start slowly and then launch fewer kernels; 0 runs every operation by itself."
+        effect="Compiled steps start slowly and then launch fewer kernels; 0 runs every operation by itself.",
     )
     """0 compiles nothing, 1 is plain torch.compile, 2 traces once, 3 is vLLM's own compilation, the default on GPUs."""
 
