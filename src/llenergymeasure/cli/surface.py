@@ -27,7 +27,7 @@ class Format(StrEnum):
 
 @app.command("extract")
 def extract_command(
-    backend: Annotated[str, typer.Argument(help="the backend: pytorch")],
+    backend: Annotated[str, typer.Argument(help="the backend: pytorch, vllm")],
     wheel: Annotated[Path | None, typer.Option(help="read a wheel; nothing is installed")] = None,
     source: Annotated[Path | None, typer.Option(help="read a package folder or a checkout")] = None,
     installed: _Installed = False,
@@ -64,7 +64,7 @@ def _extract(backend: str, wheel: Path | None, source: Path | None) -> "Surface"
 
 @app.command("diff")
 def diff_command(
-    backend: Annotated[str, typer.Argument(help="the backend: pytorch")],
+    backend: Annotated[str, typer.Argument(help="the backend: pytorch, vllm")],
     old: Annotated[str, typer.Argument(help="a pinned version, or a surface file")],
     new: Annotated[str, typer.Argument(help="a pinned version, or a surface file")],
     output_format: Annotated[Format, typer.Option("--format", help="how to print it")] = Format.TABLE,

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from llenergymeasure.config.renames import Rename
@@ -49,7 +49,12 @@ class Diff:
 
 
 def diff(old: Surface, new: Surface, renames: Iterable[Rename] = ()) -> Diff:
-    """Renames that neither surface has the names for are passed over."""
+    """Renames that neither surface has the names for are passed over.
+
+    Of a surface that was read live and one that was not, only what both ways of reading see is compared.
+    """
+    if (old.provenance.get("method") == "live") != (new.provenance.get("method") == "live"):
+        old, new = _signatures(old), _signatures(new)
     known = {(row.entry_point, row.old): row.new for row in renames}
     changes: list[Change] = []
     for name in sorted(old.entry_points.keys() | new.entry_points.keys()):
@@ -62,6 +67,21 @@ def diff(old: Surface, new: Surface, renames: Iterable[Rename] = ()) -> Diff:
             changes.append(Change("entry point added", name, "", "", ", ".join(after.parameters)))
     changes.sort(key=lambda change: (change.entry_point, KINDS.index(change.kind), change.name))
     return Diff(new.backend, old.version, new.version, tuple(changes))
+
+
+def _signatures(surface: Surface) -> Surface:
+    """Without what only the source says: bounds, standing, values checked for, and values filled in."""
+    points = {
+        name: replace(
+            point,
+            parameters={
+                key: replace(p, resolved=UNKNOWN, choices=(), minimum=None, maximum=None, status=ACTIVE)
+                for key, p in point.parameters.items()
+            },
+        )
+        for name, point in surface.entry_points.items()
+    }
+    return replace(surface, entry_points=points)
 
 
 def _point(

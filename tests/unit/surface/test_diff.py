@@ -173,6 +173,16 @@ def test_formats_name_the_field() -> None:
     assert "1 type" in table
 
 
+def test_what_a_live_surface_cannot_say_is_no_change() -> None:
+    full = Parameter("a", "str", None, resolved="x", choices=("x", "y"), minimum=1, status=DEPRECATED)
+    static, live = surface("1", full), surface("1", Parameter("a", "str", None))
+    live.provenance["method"] = "live"
+    assert diff(static, live).changes == diff(live, static).changes == ()
+    other = replace(live, entry_points=surface("1", Parameter("a", "str", "y")).entry_points)
+    assert [change.kind for change in diff(static, other).changes] == ["default"]
+    assert {change.kind for change in diff(static, surface("2", A)).changes} >= {"choices", "bounds", "status"}
+
+
 def test_a_long_list_does_not_push_the_fields_of_other_rows_aside() -> None:
     many = tuple(f"choice number {index}" for index in range(20))
     old = surface("1", A, replace(A, name="b", choices=("x", "y")))
