@@ -25,6 +25,8 @@ _NO_HUB = re.compile(
 )
 _DEVICE_VALUE = re.compile(r"cuda|gpu|xpu|mps|offload", re.IGNORECASE)
 _PLACING = ("device_map", "max_memory")
+# Parameters that name a folder or a repository.
+_SOURCES = ("pretrained_model_name_or_path", "model", "tokenizer")
 
 
 @dataclass(frozen=True)
@@ -95,9 +97,8 @@ def explain(error: BaseException, calls: Calls, model: str, doing: str) -> LlemE
     """
     if isinstance(error, LlemError):
         return error
-    for recognise in (_memory, _device, _hub, _model, _package):
-        if (found := recognise(error, calls, model, doing)) is not None:
-            return found
+    if (found := recognise(error, calls, model, doing)) is not None:
+        return found
     message = first_line(error)
     fields = mentioned(str(error), calls.origins)
     if fields:
@@ -108,6 +109,12 @@ def explain(error: BaseException, calls: Calls, model: str, doing: str) -> LlemE
         f"{model}: failed while {doing} ({type(error).__name__}): {message}",
         "see the backend's documentation of that message",
     )
+
+
+def recognise(error: BaseException, calls: Calls, model: str, doing: str) -> LlemError | None:
+    """What the message is known to mean, None where it is not known."""
+    kinds = (_memory, _device, _hub, _model, _package)
+    return next((found for kind in kinds if (found := kind(error, calls, model, doing)) is not None), None)
 
 
 def _memory(error: BaseException, calls: Calls, model: str, doing: str) -> LlemError | None:  # noqa: ARG001
@@ -168,8 +175,10 @@ def _sources(calls: Calls, model: str) -> list[tuple[str, str]]:
     for target, path in calls.origins.items():
         value = calls[target.entry_point].get(target.name)
         name = value.source if isinstance(value, Loaded) else value
-        if isinstance(value, Loaded) or target.name == "pretrained_model_name_or_path":
+        if isinstance(value, Loaded) or target.name in _SOURCES:
             found.append((path, str(name)))
+        elif isinstance(value, Build) and "model" in value.arguments:
+            found.append((f"{path}.model", str(value.arguments["model"])))
     return list(dict.fromkeys(found)) or [("model", model)]
 
 
@@ -203,7 +212,7 @@ def _needing_a_package(message: str, calls: Calls) -> list[str]:
         value = calls[target.entry_point].get(target.name)
         kind = value.entry_point.rpartition(".")[2].removesuffix("Config") if isinstance(value, Build) else value
         named = isinstance(kind, str) and len(kind) > 2 and _letters(kind) in said
-        if target.name != "pretrained_model_name_or_path" and (named or target.name.removeprefix("use_") in words):
+        if target.name not in _SOURCES and (named or target.name.removeprefix("use_") in words):
             found.append(path)
     return list(dict.fromkeys(found))
 

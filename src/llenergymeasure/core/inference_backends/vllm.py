@@ -3,7 +3,7 @@
 import gc
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llenergymeasure.config.bindings import Target
@@ -41,18 +41,18 @@ class VLLMBackend:
     def load(self) -> None:
         vllm_machine.refuse_revisions_of_folders(self.calls)
         self.warnings += vllm_machine.prepare(self.calls, self.api, self.share)
+        self._make_params({})  # what a request may not ask for is refused before the minutes that loading can take
         arguments = materialise(self.calls[LLM], self.api)
         # Without statistics the engine tells no times of single requests.
         self.llm = self.api.resolve(LLM)(**arguments, disable_log_stats=False, worker_extension_cls=EXTENSION)
         self.tokenizer = self.llm.get_tokenizer()
-        self.params = self._make_params()
+        self.params = self._make_params(self.llm.llm_engine.model_config.get_diff_sampling_param())
 
-    def _make_params(self) -> Any:
+    def _make_params(self, own: Mapping[str, Any]) -> Any:
         """What every request asks for; where nothing is sent the checkpoint's own defaults apply, as in `generate`."""
-        entry_point = BEAM_SEARCH_PARAMS if BEAM_SEARCH_PARAMS in self.calls else SAMPLING_PARAMS
-        sent = materialise(self.calls[entry_point], self.api)
-        own = {} if entry_point == BEAM_SEARCH_PARAMS else self.llm.llm_engine.model_config.get_diff_sampling_param()
-        return self.api.resolve(entry_point)(**{**own, **sent})
+        if BEAM_SEARCH_PARAMS in self.calls:
+            return self.api.resolve(BEAM_SEARCH_PARAMS)(**materialise(self.calls[BEAM_SEARCH_PARAMS], self.api))
+        return self.api.resolve(SAMPLING_PARAMS)(**{**own, **materialise(self.calls[SAMPLING_PARAMS], self.api)})
 
     def encode(self, texts: Sequence[str], *, chat: bool) -> list[list[int]]:
         if not chat:

@@ -1,6 +1,9 @@
 """vLLM's exceptions and deaths, turned into an error that names the field and says what to do."""
 
+import builtins
+import contextlib
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from llenergymeasure.config.bindings import Target
@@ -9,16 +12,34 @@ from llenergymeasure.config.origin import one_line
 from llenergymeasure.config.vllm.entry_points import LLM
 from llenergymeasure.core import failures
 from llenergymeasure.core.energy.nvml import memory_holders
-from llenergymeasure.core.inference_backends import vllm_log
+from llenergymeasure.core.inference_backends import vllm_log, vllm_machine
+from llenergymeasure.core.inference_backends.vllm_readback import leaves
 from llenergymeasure.errors import EnvironmentLacksError, LlemError, RequestError
 
-_OCCUPIED = re.compile(r"(Free|Available) memory on .*? is less than desired \w+ memory utilization \([^)]*\)")
-_NO_ROOM = re.compile(r"No available memory for the cache blocks|larger than the available KV cache memory[^.]*")
-_CONTEXT = re.compile(
-    r"max_model_len \((?P<asked>\d+)\) is greater than the derived max_model_len \([^)]*?(?P<has>\d+)"
+_OCCUPIED = re.compile(
+    r"(Free|Available) memory on .*? is less than (desired \w+ memory utilization|requested memory for kv) \([^)]*\)"
 )
-_DIED = re.compile(r"Engine core initialization failed|EngineDeadError|EngineCore encountered|died unexpectedly")
-_MEMORY_FIELDS = ("gpu_memory_utilization", "kv_cache_memory_bytes", "max_model_len", "max_num_seqs")
+_NO_ROOM = re.compile(
+    r"No available memory for the cache blocks|larger than the available KV cache memory"
+    r"|leaving none for the KV cache|not enough GPU memory available to serve"
+)
+_CONTEXT = re.compile(
+    r"max_model_len \((?P<asked>\d+)\) is greater than the derived max_model_len "
+    r"\(\w+=(?P<has>[\d.]+) or model_max_length=(?P<own>\w+)"
+)
+_FEW_GPUS = re.compile(r"(World|Tensor parallel) size \(\d+\) .*larger than the number of available GPUs \(\d+\)")
+_WRAPPED = re.compile(r"(?:Worker|RayWorkerWrapper) failed with error '(?P<says>.*)', please check")
+_KILLED = re.compile(r"proc\(s\): \{.*: -(?!15\b)\d+")
+_CRASHED = re.compile(r"(CUDA|NCCL|HIP|Triton) [Ee]rror|cudaError|(CUBLAS|CUDNN)_STATUS")
+_MEMORY_FIELDS = ("gpu_memory_utilization", "max_model_len", "max_num_seqs")
+_CACHE_FIELDS = ("kv_cache_memory_bytes", "num_gpu_blocks_override")
+# What messages call a field otherwise than by its name.
+_SHORT = {
+    "tp_size": "tensor_parallel_size", "pp_size": "pipeline_parallel_size", "dcp_size": "decode_context_parallel_size",
+    "pcp_size": "prefill_context_parallel_size", "context_length": "max_model_len",
+}  # fmt: skip
+_PLAIN_WORDS = ("model", "tokenizer", "seed", "mode", "backend", "method", "n")
+_LONGEST = 400
 
 
 def explain(error: BaseException, calls: Calls, model: str, doing: str, log: str) -> LlemError:
@@ -28,19 +49,26 @@ def explain(error: BaseException, calls: Calls, model: str, doing: str, log: str
     """
     if isinstance(error, LlemError):
         return error
-    said = _message(error)
-    name = type(error).__name__
-    if log and (_DIED.search(said) or name == "EngineDeadError"):
-        said = vllm_log.raised(Path(log)) or said
-        cause = _recognise(said, calls, model, doing)
-        return cause or died(f"vLLM's engine, while {doing} {model},", said, log)
-    if (cause := _recognise(said, calls, model, doing)) is not None:
-        return cause
-    if fields := failures.mentioned(str(error), calls.origins):
+    name, said = type(error).__name__, _message(error)
+    if wrapped := _WRAPPED.search(said):
+        said = wrapped["says"]
+    elif log and vllm_log.follows(said):
+        found = None if _KILLED.search(said) else vllm_log.raised(Path(log))
+        if found is None:
+            return died(f"vLLM's engine, while {doing} {model},", vllm_log.death(Path(log)) or said, log)
+        name, said = found
+    again = _again(name, said)
+    recognised = _recognise(said, calls, model, doing) or failures.recognise(again, calls, model, doing)
+    if recognised is not None:
+        return recognised
+    if _CRASHED.search(said):
+        return died(f"vLLM's engine, while {doing} {model},", said, log)
+    if fields := _meant(said, calls):
         return RequestError(
-            f"{', '.join(fields)}: refused while {doing} {model}: {said}", f"change or remove {' or '.join(fields)}"
+            f"{', '.join(fields)}: refused while {doing} {model}: {one_line(said, _LONGEST)}",
+            f"change or remove {' or '.join(fields)}",
         )
-    return failures.explain(error, calls, model, doing) if "\n" not in said else died(model, said, log)
+    return failures.explain(again, calls, model, doing)
 
 
 def died(who: str, how: str, log: str) -> EnvironmentLacksError:
@@ -54,41 +82,85 @@ def died(who: str, how: str, log: str) -> EnvironmentLacksError:
 
 
 def _recognise(said: str, calls: Calls, model: str, doing: str) -> LlemError | None:
+    shown = one_line(said, _LONGEST)
     if found := _OCCUPIED.search(said):
         holders = memory_holders()
         who = f"; it is held by {', '.join(holders)}" if holders else ""
-        return EnvironmentLacksError(
-            f"{_path(calls, 'gpu_memory_utilization')}: {found[0].rstrip('. ')}{who}",
-            "end what holds the memory, or lower vllm.gpu_memory_utilization",
-        )
+        cause = f"{found[0]}{who}"
+        path = _path(calls, *_CACHE_FIELDS[:1], "gpu_memory_utilization")
+        return EnvironmentLacksError(f"{path}: {cause}", f"end what holds the memory, or lower {path}")
     if found := _CONTEXT.search(said):
+        has = int(max(float(found["has"]), float(found["own"]) if found["own"].isdecimal() else 0))
         return RequestError(
-            f"{_path(calls, 'max_model_len')}: {found['asked']} tokens were asked for, "
-            f"the model's context is {found['has']}",
-            f"lower it to {found['has']} at most",
+            f"{_path(calls, 'max_model_len')}: {found['asked']} tokens were asked for, the model's context is {has}",
+            f"lower it to {has} at most",
         )
     if _NO_ROOM.search(said):
+        path = _path(calls, *_CACHE_FIELDS, "gpu_memory_utilization")
+        # A size that was asked for is too small on any machine.
+        kind = RequestError if path.endswith(_CACHE_FIELDS) else EnvironmentLacksError
+        return kind(
+            f"{path}: no room for the KV cache while {doing} {model}: {shown}",
+            f"raise {path}, or lower vllm.max_model_len or vllm.max_num_seqs",
+        )
+    if found := _FEW_GPUS.search(said):
+        fields = vllm_machine.sizing(calls)
         return EnvironmentLacksError(
-            f"{_path(calls, 'gpu_memory_utilization')}: no room for the KV cache "
-            f"while {doing} {model}: {one_line(said)}",
-            "raise vllm.gpu_memory_utilization, or lower vllm.max_model_len or vllm.max_num_seqs",
+            f"{' times '.join(fields)}: {found[0]}", f"lower {' or '.join(fields)}, or run where there are more GPUs"
         )
     if failures.NO_MEMORY.search(said):
         return EnvironmentLacksError(
-            f"out of memory while {doing} {model}: {one_line(said)}",
+            f"out of memory while {doing} {model}: {shown}",
             f"lower {', '.join(f'vllm.{name}' for name in _MEMORY_FIELDS)} or the number format's width, "
             "or free the memory that others hold",
         )
     return None
 
 
-def _path(calls: Calls, name: str) -> str:
-    return calls.origins.get(Target(LLM, name), f"vllm.{name}")
+def _path(calls: Calls, *names: str) -> str:
+    """The first of the fields that is set, else the last one."""
+    paths = [calls.origins[target] for name in names if (target := Target(LLM, name)) in calls.origins]
+    return [*paths, f"vllm.{names[-1]}"][0]
+
+
+def _meant(said: str, calls: Calls) -> list[str]:
+    """The fields that a message speaks of: by their names, else by the words of these."""
+    paths = dict(_names(calls))
+    written = re.findall(r"[A-Za-z_]\w*", said)
+    found = {name for name in written if name in paths} | {_SHORT[word] for word in written if word in _SHORT}
+    long = [name for name in paths if name in found and "_" in name]
+    spoken = f" {' '.join(re.findall(r'[a-z0-9_]+', said.lower()))} "
+    words = [name for name in paths if "_" in name and f" {name.replace('_', ' ')} " in spoken]
+    short = [name for name in paths if name in found and name not in _PLAIN_WORDS]
+    return list(dict.fromkeys(paths[name] for name in long or words or short))
+
+
+def _names(calls: Calls) -> Iterator[tuple[str, str]]:
+    """Every parameter that is sent, also inside objects, with the path of its field."""
+    for target, path in calls.origins.items():
+        for names, _ in leaves((target.name,), calls[target.entry_point][target.name]):
+            for depth, name in enumerate(names, 1):
+                yield name, ".".join([path, *names[1:depth]])
+
+
+def _again(name: str, said: str) -> BaseException:
+    """An exception like the one that another process raised."""
+    kind = getattr(builtins, name, None)
+    if isinstance(kind, type) and issubclass(kind, Exception):
+        with contextlib.suppress(TypeError):  # one that takes more than a message
+            return kind(said)
+    made: BaseException = type(name, (Exception,), {})(said)
+    return made
 
 
 def _message(error: BaseException) -> str:
-    """What the exception says; of a pydantic one, what is wrong, without the frame around it."""
+    """What the exception says; of a pydantic one, what is wrong with which value, without the frame around it."""
     errors = getattr(error, "errors", None)
     if callable(errors) and type(error).__name__ == "ValidationError":
-        return "; ".join(str(line["msg"]).removeprefix("Value error, ") for line in errors())
+        found = []
+        for line in errors():
+            where = ".".join(map(str, line["loc"]))
+            says = str(line["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ")
+            found.append(f"{where}: {says}" if where else says)
+        return "; ".join(found)
     return failures.first_line(error)

@@ -2,6 +2,7 @@
 
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,10 +54,10 @@ def prepare(calls: Calls, api: Api, share: Share) -> list[str]:
     mine = slice(None) if joined else slice(share.replica * workers, (share.replica + 1) * workers)
     platform: Any = api.resolve("vllm.platforms.current_platform")
     if platform.is_cpu():
-        return _bind_cores(total, mine)
+        return _bind_cores(total, mine, sizing(calls))
     visible = int(api.resolve("torch.cuda.device_count")())
     if total > visible and calls[LLM].get("distributed_executor_backend") != "ray":
-        fields = _sizing(calls)
+        fields = sizing(calls)
         raise EnvironmentLacksError(
             f"{' times '.join(fields)}: {total} processes need {total} GPUs, "
             f"{visible} {'is' if visible == 1 else 'are'} visible",
@@ -76,7 +77,8 @@ def _has_experts(calls: Calls, api: Api) -> bool:
     return bool(config.get_num_experts())
 
 
-def _sizing(calls: Calls) -> list[str]:
+def sizing(calls: Calls) -> list[str]:
+    """The fields that multiply the processes, as far as they are set."""
     targets = [Target(LLM, name) for name in _SIZES] + [Target(PLAN_REPLICAS, "num_processes")]
     return [calls.origins[target] for target in targets if target in calls.origins] or ["vllm"]
 
@@ -91,14 +93,15 @@ def _join_ranks(share: Share, api: Api) -> None:
     }  # fmt: skip
 
 
-def _bind_cores(workers: int, mine: slice) -> list[str]:
+def _bind_cores(workers: int, mine: slice, fields: Sequence[str]) -> list[str]:
     """Divide the cores between the workers: vLLM binds one worker to each NUMA node and refuses a second one there."""
     if workers == 1 or _BINDING in os.environ:
         return []
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
     if len(cores) < workers:
         raise EnvironmentLacksError(
-            f"{workers} workers on the CPU need a core each, {len(cores)} may be used", "lower the parallel sizes"
+            f"{' times '.join(fields)}: {workers} workers on the CPU need a core each, {len(cores)} may be used",
+            f"lower {' or '.join(fields)}",
         )
     each = len(cores) // workers
     shares = [cores[start * each : (start + 1) * each] for start in range(workers)]

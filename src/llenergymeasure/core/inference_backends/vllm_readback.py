@@ -1,7 +1,7 @@
 """What a running engine says it runs with, read in its workers and held against what was sent."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +38,7 @@ PLACES: Mapping[str, str] = {
 }
 # Lists to which the engine adds entries of its own.
 _EXTENDED = ("custom_ops", "compile_ranges_endpoints", "rms_norm", "fused_add_rms_norm", "gelu_and_mul_sparse")
+_ATTENTION = (("attention_backend",), ("attention_config", "backend"))
 _AUTO = ("auto", -1)  # leave the choice to the engine: whatever it chose is what was asked for
 
 
@@ -45,10 +46,11 @@ def read_back(backend: "VLLMBackend") -> Effective:
     """The workers' configuration and facts, and every sent value that the engine does not confirm."""
     engine = backend.llm.collective_rpc("llem_config")[0]
     params = as_json(backend.params)
+    workers = backend.llm.collective_rpc("llem_facts")
     values = {
         "engine": engine,
         "sampling": params,
-        "workers": backend.llm.collective_rpc("llem_facts"),
+        "workers": workers,
         "environment": {name: value for name, value in sorted(os.environ.items()) if name.startswith("VLLM_")},
         "log_warnings": vllm_log.warnings(Path(backend.share.log)) if backend.share.log else [],
     }
@@ -57,7 +59,18 @@ def read_back(backend: "VLLMBackend") -> Effective:
         for path, sent, found in _compared(backend, engine, params)
         if not confirms(path.rpartition(".")[2], sent, found) and sent not in _AUTO
     ]
+    differences += _unused_attention(backend, workers)
     return Effective(values, tuple(differences), tuple(backend.warnings))
+
+
+def _unused_attention(backend: "VLLMBackend", workers: Sequence[Mapping[str, Any]]) -> Iterator[Difference]:
+    """A kernel for attention that no layer uses: on a CPU the engine takes its own and keeps the other's name."""
+    ran = sorted({name for worker in workers for name in worker.get("attention_backends", ())})
+    for name, value in backend.calls[LLM].items():
+        for names, sent in leaves((name,), value):
+            if names in _ATTENTION and ran and sent not in _AUTO and not any(same(sent, used) for used in ran):
+                path = backend.calls.origins[Target(LLM, name)]
+                yield Difference(".".join([path, *names[1:]]), sent, ", ".join(ran))
 
 
 def _compared(backend: "VLLMBackend", engine: Any, params: Any) -> Iterator[tuple[str, Any, Any]]:
