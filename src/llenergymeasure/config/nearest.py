@@ -9,6 +9,7 @@ from typing import Any, get_args
 from pydantic import BaseModel
 
 from llenergymeasure.config.bindings import BACKENDS, BoundField, Section, Target, discriminator, walk
+from llenergymeasure.config.counterparts import counterpart
 from llenergymeasure.config.models import ExperimentConfig
 from llenergymeasure.config.origin import Location, spell
 from llenergymeasure.config.renames import renames
@@ -45,9 +46,13 @@ def suggestion(location: Location) -> str:  # noqa: PLR0911 - one return per kin
     if not section and backend in ExperimentConfig.model_fields:
         return f"did you mean {backend}?"
     longer = [field for field in here if field.startswith(f"{name}_")]
-    if section and len(longer) == 1:
+    if section and len(longer) == 1 and name not in ExperimentConfig.model_fields:
         return f"did you mean {spell((*section, *longer))}?"
     meant = _by_meaning(section, str(name))
+    if meant and (foreign := _foreign(section, meant)):
+        if alike := _counterparts(section, meant):
+            return f"did you mean {alike}?"
+        return f"only {foreign[0]} has such a field ({spell(foreign)}), {section[0]} has none"
     if said := [place.choice for place in meant if place.switches and place.choice.partition(": ")[2] in around]:
         return f"{said[0]} says so already: remove {name}"
     of_another_kind = all(place.location == (*section, name) for place in meant)
@@ -66,6 +71,25 @@ def suggestion(location: Location) -> str:  # noqa: PLR0911 - one return per kin
         return f"known here: {', '.join(here)}"
     more = "; parameters that are no field go under passthrough" if section[:1] and section[0] in BACKENDS else ""
     return f"`llem schema` lists the {len(here)} fields of {spell(section)}{more}"
+
+
+def _foreign(section: tuple[str, ...], meant: list[Place]) -> tuple[str, ...]:
+    """The first of the fields that are meant, where all are another backend's than the one that is chosen."""
+    chosen = section[:1] if section and section[0] in BACKENDS else ()
+    others = [place.location for place in meant if place.location[0] in BACKENDS and place.location[:1] != chosen]
+    return others[0] if chosen and len(others) == len(meant) else ()
+
+
+def _counterparts(section: tuple[str, ...], meant: list[Place]) -> str:
+    """What does the same here, by the fields of this backend."""
+    known = {place.location for place in places()}
+    found = [
+        path
+        for place in meant
+        for path in ((section[0], *place.location[1:]), counterpart(place.location, section[0]))
+        if path in known
+    ]
+    return " or ".join(dict.fromkeys(map(spell, found)))
 
 
 def tags(location: Location) -> list[str]:
@@ -113,6 +137,8 @@ def _by_meaning(section: tuple[str, ...], name: str) -> list[Place]:
     found: list[Place] = []
     for among in (_of_the_backend(section), places()):
         own = [place for place in among if place.location[-1] == name and not place.switches]
+        if section[:1] and section[0] in BACKENDS:  # of several, the one that sets the backend's parameter of this name
+            own = [place for place in own if name in place.names] or own
         found = found or own or [place for place in among if name in place.names]
 
     def distance(place: Place) -> tuple[int, int]:
@@ -150,6 +176,8 @@ def _by_spelling(section: tuple[str, ...], name: str, here: list[str]) -> str:
 
 def _likeness(one: str, other: str) -> float:
     """From 0 to 1; a word of a longer name counts as like it."""
+    if len(one) <= _SEVERAL:  # two letters that come in another word's order mean nothing
+        return float(one == other)
     ratio = difflib.SequenceMatcher(None, one, other).ratio()
     return max(ratio, _HERE) if len(one) > _SEVERAL and one in other else ratio
 

@@ -3,6 +3,7 @@
 import pytest
 
 from llenergymeasure.config.bindings import walk
+from llenergymeasure.config.counterparts import PAIRS
 from llenergymeasure.config.models import ExperimentConfig
 from llenergymeasure.config.nearest import models_at, places, suggestion
 from llenergymeasure.config.renames import renames
@@ -31,6 +32,8 @@ from llenergymeasure.config.renames import renames
         (("pytorch", "revision"), "did you mean revision, at the top level?"),
         (("pytorch", "seed"), "did you mean seed, at the top level?"),
         (("pytorch", "model"), "did you mean model, at the top level?"),
+        (("vllm", "model"), "did you mean model, at the top level?"),  # although a longer name begins so
+        (("vllm", "max_tokens"), "did you mean output.max_tokens?"),  # not input's: it sets vLLM's max_tokens
         (("dtype",), "did you mean pytorch.dtype or vllm.dtype?"),
         (("temperature",), "did you mean pytorch.temperature or vllm.temperature?"),
         (("prompts", "count"), "did you mean prompts.synthetic.count?"),
@@ -46,8 +49,25 @@ from llenergymeasure.config.renames import renames
             ("pytorch", "quantization", "hqq", "bits"),
             "pytorch.quantization.nbits?; bits goes with method: ",
         ),
+        # Another backend's field: its counterpart, by the same name or by what it does.
+        (("vllm", "torch_dtype"), "did you mean vllm.dtype?"),
+        (("vllm", "batch_size"), "did you mean vllm.max_num_seqs?"),
+        (("vllm", "max_new_tokens"), "did you mean output.max_tokens?"),
+        (("vllm", "num_beams"), "did you mean vllm.beam_search.beam_width?"),
+        (("vllm", "num_return_sequences"), "did you mean vllm.n?"),
+        (("vllm", "load_in_4bit"), "did you mean vllm.quantization?"),
+        (("vllm", "use_cache"), "only pytorch has such a field (pytorch.use_cache), vllm has none"),
+        (("pytorch", "max_num_seqs"), "did you mean pytorch.batch_size?"),
+        (("pytorch", "tensor_parallel_size"), "did you mean pytorch.tp_size?"),
+        (("pytorch", "n"), "did you mean pytorch.num_return_sequences?"),
+        (("pytorch", "presence_penalty"), "only vllm has such a field (vllm.presence_penalty), pytorch has none"),
+        # What vLLM called it once.
+        (("vllm", "cuda_graph_sizes"), "did you mean vllm.cudagraph_capture_sizes?"),
+        (("vllm", "guided_decoding"), "did you mean vllm.structured_outputs?"),
         # Spelling.
         (("pytorch", "num_beam"), "did you mean pytorch.num_beams?"),
+        (("vllm", "max_num_seq"), "did you mean vllm.max_num_seqs?"),
+        (("vllm", "tp"), "fields of vllm"),  # two letters are like nothing
         (("temprature",), "did you mean pytorch.temperature?"),
         (("transformers",), "did you mean pytorch?"),
         # Nothing is near.
@@ -92,6 +112,12 @@ def test_names_at_a_union_are_those_of_every_variant_and_at_a_kind_its_own() -> 
     assert "num_beams" not in names(("pytorch", "quantization"))
     assert "nbits" in names(("pytorch", "quantization", "hqq"))
     assert "bits" not in names(("pytorch", "quantization", "hqq"))
+
+
+@pytest.mark.parametrize("pair", PAIRS, ids=" and ".join)
+def test_counterparts_are_fields_of_their_backends(pair: tuple[str, str]) -> None:
+    known = {place.location for place in places()}
+    assert {("pytorch", *pair[0].split(".")), ("vllm", *pair[1].split("."))} <= known
 
 
 def test_the_beginning_of_a_name_beside_it_goes_before_the_same_name_elsewhere() -> None:
