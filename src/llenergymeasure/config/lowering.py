@@ -41,7 +41,8 @@ class Build:
     arguments: Mapping[str, Any]
 
     def __str__(self) -> str:
-        return f"{self.entry_point}({', '.join(f'{name}={plain(value)!r}' for name, value in self.arguments.items())})"
+        inside = (f"{name}={_as_argument(value)}" for name, value in self.arguments.items())
+        return f"{self.entry_point}({', '.join(inside)})"
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,11 @@ class Loaded:
 
     def __str__(self) -> str:
         return f"model({self.source})"
+
+
+def _as_argument(value: Any) -> str:
+    """What is an object of the backend's stands without quotes, also inside another one."""
+    return str(value) if isinstance(value, Build | Loaded | Ref) else repr(plain(value))
 
 
 CONVERSIONS: Mapping[str, Callable[[Any], Any]] = MappingProxyType(

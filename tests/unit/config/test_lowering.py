@@ -262,7 +262,8 @@ def test_a_field_goes_where_the_version_has_its_parameter(present: set[str], sen
     [
         (Ref("torch.float16"), "torch.float16"),
         (Loaded("draft"), "model(draft)"),
-        (Build("a.Config", {"x": Ref("torch.int8"), "y": [1, 2]}), "a.Config(x='torch.int8', y=[1, 2])"),
+        (Build("a.Config", {"x": Ref("torch.int8"), "y": [1, 2]}), "a.Config(x=torch.int8, y=[1, 2])"),
+        (Build("a.Config", {"x": Build("b.Part", {"name": "n"})}), "a.Config(x=b.Part(name='n'))"),
         ({0: Ref("torch.int8")}, {"0": "torch.int8"}),
         ((1, (2, 3)), [1, [2, 3]]),
         (None, None),
