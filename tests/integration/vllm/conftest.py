@@ -1,6 +1,7 @@
 """What vLLM's integration tests share: tiny models, and engines that are loaded as an experiment loads them."""
 
 import contextlib
+import functools
 import gc
 import json
 import os
@@ -46,10 +47,18 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def stand(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with every model that a field's sample names: model, experts, one-head, assistant, adapter, ..."""
-    from llenergymeasure.audit.accepted_vllm import make_stand
+    """A folder with every model that a field's sample names: model, experts, one-head, assistant, adapter, ...
 
-    return make_stand(tmp_path_factory.mktemp("models"))
+    Beside them `windowed`, the same model with attention to the last 32 tokens only.
+    """
+    from llenergymeasure.audit.accepted_vllm import SHAPE, make_stand
+    from llenergymeasure.audit.tiny import make_tiny_llama
+
+    root = make_stand(tmp_path_factory.mktemp("models"))
+    config = make_tiny_llama(root / "windowed", **SHAPE) / "config.json"
+    windowed = {"model_type": "mistral", "architectures": ["MistralForCausalLM"], "sliding_window": 32}
+    config.write_text(json.dumps({**json.loads(config.read_text()), **windowed}))
+    return root
 
 
 @pytest.fixture(scope="session")
@@ -125,23 +134,37 @@ def _process_as_it_was() -> Iterator[None]:
     """Undo what an engine leaves in its process: variables of the environment, and the cores it may use."""
     environment = dict(os.environ)
     cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
-    yield
-    os.environ.clear()
-    os.environ.update(environment)
-    if cores is not None:
-        os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(environment)
+        if cores is not None:
+            os.sched_setaffinity(0, cores)
 
 
 @pytest.fixture(scope="session")
 def engines(stand: Path) -> Iterator[Engines]:
     pytest.importorskip("vllm", reason="needs vLLM, which is not installed")
     made = Engines(stand)
-    with pytest.MonkeyPatch.context() as patch:
-        # Collecting an engine need not look at all of torch, which is there from the first one on: two seconds for each.
-        patch.setattr(gc, "freeze", lambda: None)
-        patch.setattr(gc, "unfreeze", lambda: None)
+    with one_after_the_other():
         yield made
         made.close()
+
+
+@contextlib.contextmanager
+def one_after_the_other() -> Iterator[None]:
+    """Let many engines start in one process, which vLLM is not made for."""
+    from vllm.platforms import current_platform
+
+    with pytest.MonkeyPatch.context() as patch:
+        # Collecting an engine need not look at all of torch, which is there from the first one on: two seconds each.
+        patch.setattr(gc, "freeze", lambda: None)
+        patch.setattr(gc, "unfreeze", lambda: None)
+        # Kernels are replaced in all modules there are, and that fails on those that an earlier engine has imported.
+        if once := getattr(current_platform, "register_triton_kernel_overrides", None):
+            patch.setattr(current_platform, once.__name__, functools.cache(once))
+        yield
 
 
 @pytest.fixture
