@@ -38,7 +38,6 @@ PLACES: Mapping[str, str] = {
 }
 # Lists to which the engine adds entries of its own.
 _EXTENDED = ("custom_ops", "compile_ranges_endpoints", "rms_norm", "fused_add_rms_norm", "gelu_and_mul_sparse")
-_ATTENTION = (("attention_backend",), ("attention_config", "backend"))
 _AUTO = ("auto", -1)  # leave the choice to the engine: whatever it chose is what was asked for
 
 
@@ -65,12 +64,10 @@ def read_back(backend: "VLLMBackend") -> Effective:
 
 def _unused_attention(backend: "VLLMBackend", workers: Sequence[Mapping[str, Any]]) -> Iterator[Difference]:
     """A kernel for attention that no layer uses: on a CPU the engine takes its own and keeps the other's name."""
+    sent = backend.calls[LLM].get("attention_backend", "auto")
     ran = sorted({name for worker in workers for name in worker.get("attention_backends", ())})
-    for name, value in backend.calls[LLM].items():
-        for names, sent in leaves((name,), value):
-            if names in _ATTENTION and ran and sent not in _AUTO and not any(same(sent, used) for used in ran):
-                path = backend.calls.origins[Target(LLM, name)]
-                yield Difference(".".join([path, *names[1:]]), sent, ", ".join(ran))
+    if ran and sent not in _AUTO and not any(same(sent, used) for used in ran):
+        yield Difference(backend.calls.origins[Target(LLM, "attention_backend")], sent, ", ".join(ran))
 
 
 def _compared(backend: "VLLMBackend", engine: Any, params: Any) -> Iterator[tuple[str, Any, Any]]:
