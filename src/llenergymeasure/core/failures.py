@@ -224,6 +224,7 @@ def _letters(text: str) -> str:
 def mentioned(message: str, origins: Mapping[Target, str]) -> list[str]:
     """The fields whose parameters the message names."""
     words = set(re.findall(r"[A-Za-z_][A-Za-z0-9_]{3,}", message))
+    words -= {*_SOURCES}  # a message about the model does not speak of the field
     return list(dict.fromkeys(path for target, path in origins.items() if target.name in words))
 
 

@@ -278,6 +278,9 @@ class TestARefusal:
                 ["vllm.compilation_config.cudagraph_mode"],
                 id="inside an object",
             ),
+            pytest.param(
+                {"max_num_seqs": 2}, "This model has no such kernel.", [], id="the model is no mention of `model`"
+            ),
             pytest.param({"n": 2}, "n must be 1 when using greedy sampling, got 2.", [], id="a letter is no mention"),
         ],
     )

@@ -30,7 +30,7 @@ from llenergymeasure.surface import snapshots
 Configured = Callable[..., ExperimentConfig]
 # As a worker tells its VllmConfig: a part for each configuration class.
 ENGINE: dict[str, Any] = {
-    "cache_config": {"block_size": 32, "cache_dtype": "auto", "enable_prefix_caching": True},
+    "cache_config": {"block_size": 32, "cache_dtype": "bfloat16", "enable_prefix_caching": True},
     "scheduler_config": {"max_num_seqs": 16, "policy": "fcfs"},
     "compilation_config": {"mode": 0, "pass_config": {"eliminate_noops": True}, "custom_ops": ["all", "+silu"]},
     "attention_config": {"backend": None},
@@ -49,7 +49,7 @@ class TestWhereAValueIsFound:
             pytest.param(("optimization_level",), 2, id="in no part"),
             pytest.param(("compilation_config", "pass_config", "eliminate_noops"), True, id="inside objects"),
             pytest.param(("eplb_config", "window_size"), 1000, id="inside an object that is inside a part"),
-            pytest.param(("kv_cache_dtype",), "auto", id="under another name"),
+            pytest.param(("kv_cache_dtype",), "bfloat16", id="under another name"),
             pytest.param(("attention_backend",), None, id="under another name, unset"),
             pytest.param(("scheduling_policy",), "fcfs", id="under a shorter name"),
             pytest.param(("cpu_offload_gb",), 0.5, id="moved after 0.11"),

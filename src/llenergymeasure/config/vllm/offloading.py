@@ -8,6 +8,8 @@ from llenergymeasure.config.vllm.entry_points import LLM
 ON_HOST = above("cpu_offload_gb", 0)
 PREFETCHED = above("offload_group_size", 0)
 WITH_CONNECTOR = is_set("kv_connector")
+ROOM = {"kv_connector_extra_config": {"cpu_bytes_to_use": 268435456}}  # the engine does not start without
+OFFLOADING = {"kv_connector": "OffloadingConnector", "kv_role": "kv_both", **ROOM}
 
 
 class KVTransfer(Section):
@@ -17,7 +19,7 @@ class KVTransfer(Section):
 
     kv_connector: str | None = binds(
         sample="OffloadingConnector",
-        context={"kv_role": "kv_both"},
+        context={"kv_role": "kv_both", **ROOM},
         effect="Stored cache is copied back instead of being computed again; every request pays for the storing.",
     )
     """Name of the connector's class, such as OffloadingConnector."""
@@ -25,7 +27,7 @@ class KVTransfer(Section):
     kv_role: Literal["kv_producer", "kv_consumer", "kv_both"] | None = binds(
         needs=WITH_CONNECTOR,
         sample="kv_both",
-        context={"kv_connector": "OffloadingConnector"},
+        context={"kv_connector": "OffloadingConnector", **ROOM},
         effect="A producer only pays for storing, a consumer only gains from it.",
     )
     """Whether the engine stores cache, loads it, or both."""
@@ -41,7 +43,7 @@ class KVTransfer(Section):
     kv_connector_module_path: str | None = binds(
         needs=WITH_CONNECTOR,
         sample="vllm.distributed.kv_transfer.kv_connector.v1.offloading_connector",
-        context={"kv_connector": "OffloadingConnector", "kv_role": "kv_both"},
+        context=OFFLOADING,
         effect="None of its own: it decides which connector runs.",
     )
     """Python module that holds the connector's class."""
@@ -49,7 +51,7 @@ class KVTransfer(Section):
     kv_load_failure_policy: Literal["recompute", "fail"] | None = binds(
         needs=WITH_CONNECTOR,
         sample="recompute",
-        context={"kv_connector": "OffloadingConnector", "kv_role": "kv_both"},
+        context=OFFLOADING,
         effect="None as long as loading works.",
     )
     """Whether a request whose stored cache cannot be loaded is computed again, or fails."""

@@ -38,7 +38,6 @@ _SHORT = {
     "tp_size": "tensor_parallel_size", "pp_size": "pipeline_parallel_size", "dcp_size": "decode_context_parallel_size",
     "pcp_size": "prefill_context_parallel_size", "context_length": "max_model_len",
 }  # fmt: skip
-_PLAIN_WORDS = ("model", "tokenizer", "seed", "mode", "backend", "method", "n")
 _LONGEST = 400
 
 
@@ -124,15 +123,16 @@ def _path(calls: Calls, *names: str) -> str:
 
 
 def _meant(said: str, calls: Calls) -> list[str]:
-    """The fields that a message speaks of: by their names, else by the words of these."""
+    """The fields that a message speaks of: by names of several words, as they are written, else as they are spoken."""
     paths = dict(_names(calls))
     written = re.findall(r"[A-Za-z_]\w*", said)
-    found = {name for name in written if name in paths} | {_SHORT[word] for word in written if word in _SHORT}
-    long = [name for name in paths if name in found and "_" in name]
+    found = {_SHORT.get(word, word) for word in written}
     spoken = f" {' '.join(re.findall(r'[a-z0-9_]+', said.lower()))} "
-    words = [name for name in paths if "_" in name and f" {name.replace('_', ' ')} " in spoken]
-    short = [name for name in paths if name in found and name not in _PLAIN_WORDS]
-    return list(dict.fromkeys(paths[name] for name in long or words or short))
+    long = [name for name in paths if "_" in name]
+    named = [name for name in long if name in found] or [
+        name for name in long if f" {name.replace('_', ' ')} " in spoken
+    ]
+    return list(dict.fromkeys(paths[name] for name in named))
 
 
 def _names(calls: Calls) -> Iterator[tuple[str, str]]:

@@ -84,5 +84,5 @@ def _lines(log: Path) -> Iterator[str]:
         text = log.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return
-    for line in text.replace("\r", "\n").splitlines():
+    for line in text.splitlines():
         yield re.sub(r"^\[rank\d+\]:\s?", "", _FRONT.sub("", re.sub(r"\x1b\[[0-9;]*m", "", line)))
