@@ -107,6 +107,15 @@ class Reading:
         """Whether the real API got every one of some sent values, whatever the engine then made of it."""
         return all(_confirmed(self.arguments, *value) for value in values)
 
+    def changed_by_its_class(self, name: str, values: Values) -> bool:
+        """Whether the configuration class of the real API makes something else of the values it is given."""
+        api = RealApi()
+        for target in engine_fields()[name].targets("vllm"):
+            if target.entry_point != LLM and surface().find(target.entry_point, target.name):
+                made = as_json(api.resolve(target.entry_point)(**{target.name: plain(values[0][1])}))
+                return not confirms(target.name, plain(values[0][1]), made[target.name])
+        return False
+
     def keeps(self, values: Values) -> bool:
         """Whether the engine's configuration has a place for every one of some sent values."""
         return all(locate(self.engine, names) is not MISSING for names, _ in values)

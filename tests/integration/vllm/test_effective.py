@@ -29,7 +29,7 @@ def test_the_running_engine_reads_the_value_back(readings: Readings, name: str) 
     assert values, "nothing of it was sent"
     where = f"vLLM {surface().version} on {platform()}"
     if not reading.reads(values):
-        assert reading.arrived(values), f"{values} did not arrive"
+        assert reading.arrived(values) or reading.changed_by_its_class(name, values), f"{values} did not arrive"
         if not reading.keeps(values):
             pytest.skip(f"{where} takes it and keeps no such value")
         assert reading.told(name), f"{where} changes {values}, and nothing is told of it"
