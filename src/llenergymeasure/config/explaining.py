@@ -131,7 +131,8 @@ def _choice(problem: Mapping[str, Any], field: str, location: Location) -> tuple
     else:
         given, choices = problem["input"], context["expected"].replace("'", "").replace(" or ", ", ").split(", ")
         cause = f"{field}: {_shown(given)} is not one of {', '.join(choices)}"
-    near = difflib.get_close_matches(str(given), choices, n=1)
+    near = [choice for choice in choices if choice.lower() == str(given).lower()]
+    near = near or difflib.get_close_matches(str(given), choices, n=1)
     if near:
         return cause, f"did you mean {near[0]}?"
     return cause, "take one of them" if problem["type"] == "literal_error" else f"one of {', '.join(choices)}"

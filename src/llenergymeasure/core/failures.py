@@ -26,7 +26,7 @@ _NO_HUB = re.compile(
 _DEVICE_VALUE = re.compile(r"cuda|gpu|xpu|mps|offload", re.IGNORECASE)
 _PLACING = ("device_map", "max_memory")
 # Parameters that name a folder or a repository.
-_SOURCES = ("pretrained_model_name_or_path", "model", "tokenizer")
+SOURCES = ("pretrained_model_name_or_path", "model", "tokenizer")
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ def _sources(calls: Calls, model: str) -> list[tuple[str, str]]:
     for target, path in calls.origins.items():
         value = calls[target.entry_point].get(target.name)
         name = value.source if isinstance(value, Loaded) else value
-        if isinstance(value, Loaded) or target.name in _SOURCES:
+        if isinstance(value, Loaded) or target.name in SOURCES:
             found.append((path, str(name)))
         elif isinstance(value, Build) and "model" in value.arguments:
             found.append((f"{path}.model", str(value.arguments["model"])))
@@ -212,7 +212,7 @@ def _needing_a_package(message: str, calls: Calls) -> list[str]:
         value = calls[target.entry_point].get(target.name)
         kind = value.entry_point.rpartition(".")[2].removesuffix("Config") if isinstance(value, Build) else value
         named = isinstance(kind, str) and len(kind) > 2 and _letters(kind) in said
-        if target.name not in _SOURCES and (named or target.name.removeprefix("use_") in words):
+        if target.name not in SOURCES and (named or target.name.removeprefix("use_") in words):
             found.append(path)
     return list(dict.fromkeys(found))
 
@@ -224,7 +224,7 @@ def _letters(text: str) -> str:
 def mentioned(message: str, origins: Mapping[Target, str]) -> list[str]:
     """The fields whose parameters the message names."""
     words = set(re.findall(r"[A-Za-z_][A-Za-z0-9_]{3,}", message))
-    words -= {*_SOURCES}  # a message about the model does not speak of the field
+    words -= {*SOURCES}  # a message about the model does not speak of the field
     return list(dict.fromkeys(path for target, path in origins.items() if target.name in words))
 
 

@@ -214,9 +214,11 @@ def _limited(
     room = None if context is None else context - config.output.max_tokens
     if room is not None and len(ids) > room:
         raise RequestError(
-            f"{where} has {len(ids)} tokens, and the model's context of {context} leaves {room} "
+            f"{where} has {len(ids)} tokens, and the model's context of {context} leaves {max(room, 0) or 'none'} "
             f"beside output.max_tokens {config.output.max_tokens}",
-            "shorten the prompt, lower output.max_tokens, or set input.max_tokens and input.overflow",
+            "shorten the prompt, lower output.max_tokens, or set input.max_tokens and input.overflow"
+            if room > 0
+            else f"lower output.max_tokens to less than {context}",
         )
     return list(ids)
 

@@ -50,6 +50,13 @@ from .written import HEAD, refused, write
         ("pytorch:\n  do_sample: true\n  top_p: 1.5\n", 5, "pytorch.top_p", "less than or equal to 1", "1.5"),
         ("pytorch: {}\nseed: -1\n", 4, "seed", "greater than or equal to 0", "-1"),
         ("pytorch:\n  dtype: bfloat\n", 4, "pytorch.dtype", "'bfloat' is not one of auto", "did you mean bfloat16?"),
+        (
+            "pytorch:\n  dtype: BFloat16\n",
+            4,
+            "pytorch.dtype",
+            "'BFloat16' is not one of auto",
+            "did you mean bfloat16?",
+        ),
         ("pytorch: {}\ninput:\n  overflow: cut\n", 5, "input.overflow", "is not one of error", "take one of them"),
         # contradictions
         (

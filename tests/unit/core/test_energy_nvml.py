@@ -1,5 +1,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import NonCallableMock, create_autospec
 
@@ -7,7 +8,7 @@ import pynvml
 import pytest
 
 from llenergymeasure.core.energy.meters import NoMeter
-from llenergymeasure.core.energy.nvml import BoardFacts, NvmlMeter, board_facts
+from llenergymeasure.core.energy.nvml import BoardFacts, NvmlMeter, board_facts, memory_holders
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,7 @@ class Board:
     energy_mj: int | Exception = 1000
     mig: int | Exception = 0
     limit_mw: int | Exception = 700_000
+    processes: tuple[tuple[int, int | None], ...] | Exception = ()
 
 
 H100 = {"name": "H100"}
@@ -40,6 +42,7 @@ ASKED = (
     "nvmlDeviceGetMigMode",
     "nvmlDeviceGetTotalEnergyConsumption",
     "nvmlDeviceGetEnforcedPowerLimit",
+    "nvmlDeviceGetComputeRunningProcesses",
     "nvmlSystemGetDriverVersion",
 )
 FOUR = [Board("GPU-aa00"), Board("GPU-aa11"), Board("GPU-bb22"), Board("GPU-cc33")]
@@ -68,6 +71,9 @@ def _fake(boards: Sequence[Board]) -> Any:
     nvml.nvmlDeviceGetName.side_effect = answer("name")
     nvml.nvmlDeviceGetTotalEnergyConsumption.side_effect = answer("energy_mj")
     nvml.nvmlDeviceGetEnforcedPowerLimit.side_effect = answer("limit_mw")
+    nvml.nvmlDeviceGetComputeRunningProcesses.side_effect = lambda handle: [
+        SimpleNamespace(pid=pid, usedGpuMemory=used) for pid, used in answer("processes")(handle)
+    ]
     nvml.nvmlSystemGetDriverVersion.return_value = "580.95.05"
     nvml.nvmlDeviceGetMigMode.side_effect = lambda handle: [answer("mig")(handle), 0]
     return nvml
@@ -272,4 +278,30 @@ class TestBoardFacts:
         nvml = _fake([Board("GPU-aa00")])
         nvml.nvmlInit.side_effect = pynvml.NVMLError_LibraryNotFound()
         assert board_facts(nvml) == {}
+        nvml.nvmlShutdown.assert_not_called()
+
+
+class TestMemoryHolders:
+    """Who stands in the way of an engine that finds a board's memory taken."""
+
+    def test_are_told_with_how_much_of_which_board(self) -> None:
+        nvml = _fake(
+            [Board("GPU-aa00", processes=((7, 3 << 29), (9, None))), Board("GPU-bb22", processes=((7, 2**30),))]
+        )
+        assert memory_holders(nvml) == [
+            "process 7 (1.5 GiB of GPU 0)",
+            "process 9 (an unknown amount of GPU 0)",
+            "process 7 (1.0 GiB of GPU 1)",
+        ]
+        nvml.nvmlShutdown.assert_called_once_with()
+
+    def test_on_a_board_that_refuses_to_tell_are_none(self) -> None:
+        nvml = _fake([Board("GPU-aa00", processes=pynvml.NVMLError_NoPermission())])
+        assert memory_holders(nvml) == []
+        nvml.nvmlShutdown.assert_called_once_with()
+
+    def test_without_nvml_are_none(self) -> None:
+        nvml = _fake(FOUR)
+        nvml.nvmlInit.side_effect = pynvml.NVMLError_LibraryNotFound()
+        assert memory_holders(nvml) == []
         nvml.nvmlShutdown.assert_not_called()

@@ -199,6 +199,13 @@ def test_a_prompt_must_leave_room_for_the_answer(configured: Configured) -> None
     assert "input.overflow" in caught.value.remedy
 
 
+def test_an_answer_longer_than_the_context_leaves_no_room_for_any_prompt(configured: Configured) -> None:
+    with pytest.raises(RequestError) as caught:
+        encode(configured(prompts=["a"], output={"max_tokens": 12}), Encoder(context=10))
+    assert "the model's context of 10 leaves none beside output.max_tokens 12" in caught.value.cause
+    assert caught.value.remedy == "lower output.max_tokens to less than 10"
+
+
 def test_a_prompt_without_tokens_is_an_error(configured: Configured) -> None:
     config = configured(prompts=["a", "b"])
     # A tokenizer may find nothing in a text that is not blank.

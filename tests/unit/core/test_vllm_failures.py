@@ -281,6 +281,12 @@ class TestARefusal:
             pytest.param(
                 {"max_num_seqs": 2}, "This model has no such kernel.", [], id="the model is no mention of `model`"
             ),
+            pytest.param(
+                {"quantization": "awq", "dtype": "auto"},
+                "Cannot find the config file for awq, auto",
+                ["vllm.quantization"],
+                id="by its value",
+            ),
             pytest.param({"n": 2}, "n must be 1 when using greedy sampling, got 2.", [], id="a letter is no mention"),
         ],
     )

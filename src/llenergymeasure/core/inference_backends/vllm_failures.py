@@ -62,7 +62,7 @@ def explain(error: BaseException, calls: Calls, model: str, doing: str, log: str
         return recognised
     if _CRASHED.search(said):
         return died(f"vLLM's engine, while {doing} {model},", said, log)
-    if fields := _meant(said, calls):
+    if fields := _meant(said, calls) or _holding(said, calls):
         return RequestError(
             f"{', '.join(fields)}: refused while {doing} {model}: {one_line(said, _LONGEST)}",
             f"change or remove {' or '.join(fields)}",
@@ -133,6 +133,18 @@ def _meant(said: str, calls: Calls) -> list[str]:
         name for name in long if f" {name.replace('_', ' ')} " in spoken
     ]
     return list(dict.fromkeys(paths[name] for name in named))
+
+
+def _holding(said: str, calls: Calls) -> list[str]:
+    """The fields whose value is a word of the message, such as a way to quantize; not those that name a model."""
+    words = set(re.findall(r"[\w.-]+\w", said)) - {"auto"}
+    return [
+        path
+        for target, path in calls.origins.items()
+        if target.name not in failures.SOURCES
+        and isinstance(value := calls[target.entry_point][target.name], str)
+        and value in words
+    ]
 
 
 def _names(calls: Calls) -> Iterator[tuple[str, str]]:
