@@ -58,7 +58,8 @@ def main() -> None:
         for count in given.prompts:
             session = _session(model, section, count, given.tokens)
             session.backend.llm, session.backend.tokenizer = first.backend.llm, first.backend.tokenizer
-            session.backend.params = session.backend._make_params()  # noqa: SLF001 - the engine is there already
+            own = first.backend.llm.llm_engine.model_config.get_diff_sampling_param()
+            session.backend.params = session.backend._make_params(own)  # noqa: SLF001 - the engine is there already
             session.batches = session.backend.prepare(session._prompts())  # noqa: SLF001
             found[count] = _compare(session, plain, given.rounds, count * given.tokens)
         plain.llm_engine.engine_core.shutdown()

@@ -144,23 +144,24 @@ class _Probe:
     def _make(self, entry_point: str, calls: Calls) -> Any:
         arguments = materialise(calls[entry_point], self.api)
         if entry_point == LLM:
-            return self._configure(arguments)
+            return configured(arguments, self.api)
         if entry_point in (GENERATE, BEAM_SEARCH):
             return arguments  # the objects that the call gets, made by the real classes
         return self.api.resolve(entry_point)(**arguments)
 
-    def _configure(self, arguments: dict[str, Any]) -> Any:
-        """The whole configuration that the real `LLM` would start its engine with."""
 
-        def stop(engine_args: Any, usage_context: Any, **_: Any) -> Any:
-            raise _ConfiguredError(engine_args.create_engine_config(usage_context))
+def configured(arguments: dict[str, Any], api: RealApi) -> Any:
+    """The whole configuration that the real `LLM` would start its engine with."""
 
-        with patch(_FROM_ARGS, stop):
-            try:
-                self.api.resolve(LLM)(**arguments)
-            except _ConfiguredError as made:
-                return made.config
-        raise AssertionError("LLM started no engine")
+    def stop(engine_args: Any, usage_context: Any, **_: Any) -> Any:
+        raise _ConfiguredError(engine_args.create_engine_config(usage_context))
+
+    with patch(_FROM_ARGS, stop):
+        try:
+            api.resolve(LLM)(**arguments)
+        except _ConfiguredError as made:
+            return made.config
+    raise AssertionError("LLM started no engine")
 
 
 def sent_by(calls: Calls, field: BoundField) -> Iterator[tuple[Target, tuple[str, ...], Any]]:

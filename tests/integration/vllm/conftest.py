@@ -91,6 +91,20 @@ class Engines:
         self._open = backend
         return backend
 
+    def configure(self, vllm: dict[str, Any], **settings: Any) -> None:
+        """Have the real API make the configuration of an engine, without loading one; what is open stays open.
+
+        Raises:
+            Exception: whatever it refuses it with.
+        """
+        from llenergymeasure.audit.accepted_vllm import configured
+        from llenergymeasure.config.vllm.entry_points import LLM
+        from llenergymeasure.core.api import RealApi, materialise
+
+        with _process_as_it_was(), contextlib.chdir(self._stand):
+            backend = _backend({"model": "model", "prompts": ["x"], **settings, "vllm": vllm})
+            configured(materialise(backend.calls[LLM], RealApi()), RealApi())
+
     def held(self, vllm: dict[str, Any], **settings: Any) -> Any:
         """The backend that is open with this configuration, else one loaded now; tests in a row share it."""
         key = json.dumps([vllm, settings], sort_keys=True, default=str)

@@ -85,11 +85,13 @@ class Reading:
     """What an engine was sent, and what its workers said of it once it had loaded.
 
     Attributes:
+        model: the kind of model it was loaded with.
         arguments: what the real `LLM` made its engine from, before the engine changed anything of it.
         refused: the engine's own words where it did not load.
     """
 
     calls: Calls
+    model: str = MODELS[0]
     arguments: Mapping[str, Any] = field(default_factory=dict)
     engine: Mapping[str, Any] = field(default_factory=dict)
     differences: Sequence[Difference] = ()
@@ -148,39 +150,66 @@ class Readings:
         if not self._together:
             self._together = self._read_all([other for other in engine_fields() if not lacking(other)])
         reading = self._together[name]
-        if not reading.refused and not reading.reads(reading.sent(name)):
-            return self._load(self.section([name]))
-        return reading if not reading.refused else self._on_another_model(name, reading)
+        if reading.refused or reading.reads(reading.sent(name)):
+            return reading
+        return self._load(self.section([name]), reading.model)
 
     def without_field(self, name: str) -> Reading:
         return self._load(dict(WITHOUT.get(name, QUICK)))
 
-    def _on_another_model(self, name: str, reading: Reading) -> Reading:
-        others = (self._load(self.section([name]), model) for model in MODELS[1:])
-        return next((other for other in others if not other.refused), reading)
-
     def _read_all(self, names: Iterable[str]) -> dict[str, Reading]:
-        return {name: reading for group in self._groups(names) for name, reading in self._read(group).items()}
-
-    def _read(self, group: Sequence[str]) -> dict[str, Reading]:
-        """One engine for the group; one that does not load is parted, until those that it refuses stand alone."""
-        reading = self._load(self.section(group))
-        if not reading.refused or len(group) == 1:
-            return dict.fromkeys(group, reading)
-        half = len(group) // 2
-        return {**self._read(group[:half]), **self._read(group[half:])}
-
-    def _groups(self, names: Iterable[str]) -> list[list[str]]:
-        """Fields that may stand beside each other by what they declare."""
-        groups: list[list[str]] = []
+        found: dict[str, Reading] = {}
+        groups: list[tuple[str, list[str]]] = []
         for name in names:
-            for group in groups:
-                if len(group) < TOGETHER and _valid(lambda: self.section([*group, name])):  # noqa: B023 - called here
-                    group.append(name)
-                    break
+            model, refused = self._model(name)
+            if refused:
+                found[name] = Reading(_calls(self.section([name])), refused=refused)
             else:
-                groups.append([name])
-        return groups
+                self._join(groups, name, model)
+        for model, group in groups:
+            found |= self._read(group, model)
+        return found
+
+    def _model(self, name: str) -> tuple[str, str]:
+        """The first model whose engine takes the field's sample, or why the engine of the first of all does not."""
+        reasons = []
+        for model in MODELS:
+            if not (refused := self._refuses([name], model)):
+                return model, ""
+            reasons.append(refused)
+        return MODELS[0], reasons[0]
+
+    def _join(self, groups: list[tuple[str, list[str]]], name: str, model: str) -> None:
+        """Put the field beside others that the engine takes with it."""
+        for other, group in groups:
+            if other == model and len(group) < TOGETHER and self._go_together([*group, name], model):
+                group.append(name)
+                return
+        groups.append((model, [name]))
+
+    def _go_together(self, names: Sequence[str], model: str) -> bool:
+        return _valid(lambda: self.section(names)) and not self._refuses(names, model)
+
+    def _refuses(self, names: Sequence[str], model: str) -> str:
+        """The engine's words where it makes no configuration of the samples; it loads nothing for it."""
+        try:
+            self._engines.configure(self.section(names), model=model)
+        except RequestError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever the engine raises are its words
+            return words(error)
+        return ""
+
+    def _read(self, group: Sequence[str], model: str) -> dict[str, Reading]:
+        """One engine for the group; one that does not load is parted, until those that it refuses stand alone."""
+        reading = self._load(self.section(group), model)
+        if not reading.refused:
+            return dict.fromkeys(group, reading)
+        if len(group) == 1:
+            others = (self._load(self.section(group), other) for other in MODELS if other != model)
+            return {group[0]: next((other for other in others if not other.refused), reading)}
+        half = len(group) // 2
+        return {**self._read(group[:half], model), **self._read(group[half:], model)}
 
     def section(self, names: Sequence[str]) -> Section:
         """The `vllm:` section with the fields at their samples, as a user would write it.
@@ -223,9 +252,9 @@ class Readings:
         except RequestError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever the engine raises are its words
-            return Reading(calls, refused=words(error))
+            return Reading(calls, model, refused=words(error))
         found = backend.effective(None)
-        return Reading(backend.calls, arguments, found.values["engine"], found.differences)
+        return Reading(backend.calls, model, arguments, found.values["engine"], found.differences)
 
 
 @contextlib.contextmanager
