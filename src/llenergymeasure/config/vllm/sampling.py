@@ -88,7 +88,10 @@ class Sampling(Section):
         excludes=GREEDY,
         effect="It decides which tokens are sampled; the engine's V1 runner draws them for each sequence by itself.",
     )
-    """Seed of every request's own random numbers, which then do not depend on the batch or on the experiment's seed."""
+    """Seed of every request's own random numbers, which then do not depend on the batch or on the experiment's seed.
+
+    Without it passes may sample different answers: requests join the engine's steps as they arrive.
+    """
 
     presence_penalty: float | None = binds(
         ge=-2, le=2, sample=1.5, effect="A count of each sequence's tokens over the vocabulary per step."
