@@ -49,7 +49,8 @@ def main() -> None:
     found = {}
     with tempfile.TemporaryDirectory() as folder:
         model = given.model or str(_made(Path(folder), tiny=given.tiny))
-        section: dict[str, Any] = {"gpu_memory_utilization": MEMORY, "enable_prefix_caching": False}
+        memory = {"kv_cache_memory_bytes": 1 << 28} if given.tiny else {"gpu_memory_utilization": MEMORY}
+        section: dict[str, Any] = {**memory, "enable_prefix_caching": False}
         if not given.model and not given.tiny:
             section["load_format"] = "dummy"
         first = _session(model, section, given.prompts[0], given.tokens)

@@ -1,7 +1,6 @@
 """A whole experiment: the engine in a process of its own, what its result holds, and that nothing is left of it."""
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -11,32 +10,11 @@ from llenergymeasure.core.experiment import run_experiment
 from llenergymeasure.core.results import Result
 
 from .conftest import QUICK, Engines
+from .fixtures_processes import descendants, is_living
 
 PROMPTS = ["A few", "The energy of a token is the power", "many prompts, one read of the weights, and a long line"]
 # What is compiled is said in two ways, and the engine heeds one.
 CHANGED = {"compilation_config": {"mode": 3}}
-
-
-def descendants() -> dict[int, int]:
-    """Living processes that this one, or one that it started, has started, each with its parent."""
-    parents = {int(entry.name): parent_of(entry) for entry in Path("/proc").iterdir() if entry.name.isdigit()}
-    return {process: parent for process, parent in parents.items() if comes_from(os.getpid(), process, parents)}
-
-
-def comes_from(ancestor: int, process: int, parents: Mapping[int, int]) -> bool:
-    while process := parents.get(process, 0):
-        if process == ancestor:
-            return True
-    return False
-
-
-def parent_of(process: Path) -> int:
-    """0 of one that has ended."""
-    try:
-        state, parent = (process / "stat").read_text().rpartition(")")[2].split()[:2]
-    except OSError:
-        return 0
-    return 0 if state == "Z" else int(parent)
 
 
 @pytest.mark.parametrize("separate", [False, True], ids=["engine in the replica's process", "engine in its own"])
@@ -45,19 +23,16 @@ def test_result_is_whole_and_nothing_is_left(
 ) -> None:
     engines.close()
     monkeypatch.setenv("VLLM_ENABLE_V1_MULTIPROCESSING", str(int(separate)))
-    before, seen = descendants(), dict[int, int]()
-    result = run_experiment(experiment(tiny_llama), lambda _: seen.update(descendants()))
+    own, before, seen = os.getpid(), descendants(os.getpid()), dict[int, str]()
+    result = run_experiment(experiment(tiny_llama), lambda _: seen.update(descendants(own)))
     (worker,) = (facts["pid"] for facts in result.configuration.effective["workers"])
-    assert (seen[worker] == os.getpid()) is not separate
-    started = (seen.keys() | descendants().keys()) - before.keys()
-    assert {process for process in started if is_left(Path(f"/proc/{process}"))} == set()
+    assert ("EngineCore" in seen[worker]) is separate
+    seen |= descendants(own)
+    started = {process: title for process, title in seen.items() if process not in before}
+    # Python's own tracker of shared memory stays until this process ends.
+    assert [title for process, title in started.items() if is_living(process) and "tracker" not in title] == []
     check_requests(result)
     check_configuration(result)
-
-
-def is_left(process: Path) -> bool:
-    """Still running; Python's own tracker of shared memory stays until this process ends."""
-    return parent_of(process) != 0 and "resource_tracker" not in (process / "cmdline").read_text()
 
 
 def experiment(model: Path) -> ExperimentConfig:
