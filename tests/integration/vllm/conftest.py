@@ -32,8 +32,8 @@ NOISE = (
 
 Load = Callable[..., Any]
 _GC_FREEZE = gc.freeze
-# Loads fastest: nothing is compiled, and the cache is small enough to be cleared at once. Beside it others may run.
-QUICK = {"enforce_eager": True, "kv_cache_memory_bytes": 1 << 26, "gpu_memory_utilization": 0.2}
+# Loads fastest: nothing is compiled, and the cache is small enough to be cleared at once.
+QUICK = {"enforce_eager": True, "kv_cache_memory_bytes": 1 << 26}
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -47,7 +47,6 @@ BESIDE: Mapping[str, Mapping[str, Any]] = {
 WITHOUT: Mapping[str, Mapping[str, Any]] = {
     **dict.fromkeys(COMPILING, COMPILED),
     "kv_cache_memory_bytes": {**EAGER, "gpu_memory_utilization": 0.05},
-    "gpu_memory_utilization": {**EAGER, "kv_cache_memory_bytes": QUICK["kv_cache_memory_bytes"]},
 }
 
 Section = dict[str, Any]
