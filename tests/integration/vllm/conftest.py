@@ -32,8 +32,9 @@ NOISE = (
 
 Load = Callable[..., Any]
 _GC_FREEZE = gc.freeze
-# Loads fastest: nothing is compiled, and the cache is small enough to be cleared at once.
-QUICK = {"enforce_eager": True, "kv_cache_memory_bytes": 1 << 26}
+# Loads fastest: nothing is compiled, and the cache is small enough to be cleared at once. Others may run beside it:
+# the share of memory, which the cache does not take then, has to be free still.
+QUICK = {"enforce_eager": True, "kv_cache_memory_bytes": 1 << 26, "gpu_memory_utilization": 0.2}
 
 
 def pytest_configure(config: pytest.Config) -> None:

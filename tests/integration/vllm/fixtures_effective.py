@@ -31,8 +31,10 @@ from .conftest import QUICK, Engines
 MODELS = ("model", "windowed", "experts", "one-head")
 TOGETHER = 16  # more in one engine are harder to part where some of them are refused
 SIZES = ("tensor_parallel_size", "pipeline_parallel_size", "prefill_context_parallel_size", "data_parallel_size")
-EAGER = {"enforce_eager": True}
-COMPILED = {name: value for name, value in QUICK.items() if name not in EAGER}
+COMPILED, MEASURED, UNSHARED = (
+    {name: value for name, value in QUICK.items() if name != left}
+    for left in ("enforce_eager", "kv_cache_memory_bytes", "gpu_memory_utilization")
+)
 COMPILING = (
     "enforce_eager",
     *(f"compilation_config.{name}" for name in ("mode", "custom_ops", "cudagraph_mode")),
@@ -40,13 +42,13 @@ COMPILING = (
 # What an engine is loaded with beside a field, where that is not what makes it load fastest.
 BESIDE: Mapping[str, Mapping[str, Any]] = {
     **dict.fromkeys((*COMPILING, "cudagraph_capture_sizes", "max_cudagraph_capture_size"), COMPILED),
-    "kv_cache_memory_bytes": EAGER,
-    "gpu_memory_utilization": {**EAGER, "num_gpu_blocks_override": 16},
+    "kv_cache_memory_bytes": MEASURED,
+    "gpu_memory_utilization": UNSHARED,
 }
 # What is loaded instead, to see what stands there without the field.
 WITHOUT: Mapping[str, Mapping[str, Any]] = {
     **dict.fromkeys(COMPILING, COMPILED),
-    "kv_cache_memory_bytes": {**EAGER, "gpu_memory_utilization": 0.05},
+    "kv_cache_memory_bytes": {**MEASURED, "gpu_memory_utilization": 0.05},
 }
 
 Section = dict[str, Any]

@@ -24,7 +24,8 @@ def shared() -> set[str]:
 
 def unclaimed(names: set[str]) -> set[str]:
     """Those of some pieces of shared memory that no living process has, whoever started it."""
-    return {name for name in names if not any(f"{SHARED}/{name}" in maps for maps in _all_maps())}
+    free = {name for name in names if not any(f"{SHARED}/{name}" in maps for maps in _all_maps())}
+    return free & shared()  # another run's may have ended with it while the processes were read
 
 
 def _all_maps() -> list[str]:

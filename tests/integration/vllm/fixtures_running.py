@@ -1,6 +1,7 @@
 """What tests of engines share: fields that one engine takes together, and what a running engine says of them."""
 
 import contextlib
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -69,3 +70,12 @@ def steps_of(backend: Any) -> Iterator[list[Step]]:
 def metric(backend: Any, name: str) -> float:
     """The sum of one of the engine's counters over its labels."""
     return sum(item.value for item in backend.llm.get_metrics() if item.name == name)
+
+
+def memory_bytes() -> int:
+    """Of the device that the engine computes on."""
+    import torch
+
+    if torch.cuda.is_available():
+        return int(torch.cuda.mem_get_info()[1])
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

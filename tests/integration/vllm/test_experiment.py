@@ -26,7 +26,8 @@ def test_result_is_whole_and_nothing_is_left(
     own, before, seen = os.getpid(), descendants(os.getpid()), dict[int, str]()
     result = run_experiment(experiment(tiny_llama), lambda _: seen.update(descendants(own)))
     (worker,) = (facts["pid"] for facts in result.configuration.effective["workers"])
-    assert ("EngineCore" in seen[worker]) is separate
+    # Some platforms give the worker, too, a process of its own.
+    assert seen[worker].startswith("VLLM::") is separate
     seen |= descendants(own)
     started = {process: title for process, title in seen.items() if process not in before}
     # Python's own tracker of shared memory stays until this process ends.

@@ -20,7 +20,7 @@ from llenergymeasure.errors import EnvironmentLacksError, LlemError, RequestErro
 
 from .conftest import QUICK, Engines, Load
 from .fixtures_processes import descendants, is_living, shared, unclaimed
-from .fixtures_running import platform, require_cuda
+from .fixtures_running import memory_bytes, platform, require_cuda
 
 CORE, WORKER = "VLLM::EngineCore", "VLLM::Worker"
 LONG = {"output": {"max_tokens": 100}, "measurement": {"energy": False, "min_duration_s": 60}}
@@ -123,7 +123,7 @@ def test_an_engine_that_is_killed_ends_the_run_with_its_last_lines(start: Start,
     command = start(**LONG)
     pid = command.until(phase, title)
     os.kill(pid, signal.SIGKILL)
-    assert command.end(20.0) == EnvironmentLacksError.exit_code
+    assert command.end(20.0) == EnvironmentLacksError.exit_code, command.said
     assert "died (" in command.said
     assert "its last lines: " in command.said
     assert "  → see what the lines name" in command.said
@@ -151,10 +151,9 @@ def test_an_interrupt_while_generating_keeps_what_was_finished(start: Start) -> 
 
 def test_a_second_run_is_told_who_holds_the_memory(start: Start) -> None:
     require_cuda("a host's memory is not taken beforehand")
-    most = {"kv_cache_memory_bytes": None, "gpu_memory_utilization": 0.6}
-    first = start(most, **LONG)
+    first = start({"kv_cache_memory_bytes": memory_bytes() // 2}, **LONG)
     first.until("measuring", CORE)
-    second = start(most)
+    second = start({"gpu_memory_utilization": 0.6})
     assert second.process.wait(180.0) == EnvironmentLacksError.exit_code
     assert "vllm.gpu_memory_utilization: Free memory on device" in second.said
     assert "→ end what holds the memory, or lower vllm.gpu_memory_utilization" in second.said

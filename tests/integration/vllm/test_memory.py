@@ -1,12 +1,10 @@
 """The KV cache of the running engine: its blocks and bytes, its number format, and what later requests find in it."""
 
-import os
-
 import pytest
 
 from .conftest import Engines
 from .fixtures_engine import Running, cache_blocks, cache_bytes, core, runner, running
-from .fixtures_running import generate, metric, tokens
+from .fixtures_running import generate, memory_bytes, metric, tokens
 
 PROMPT = tuple(range(5, 305))
 MIB = 1 << 20
@@ -66,15 +64,6 @@ def test_cache_takes_what_the_share_of_the_memory_leaves(run: Running) -> None:
     )
     # Far less than the shares differ by: a host's memory may be in several parts, of which an engine takes one.
     assert large - small > 0.01 * memory_bytes()
-
-
-def memory_bytes() -> int:
-    """Of the device that the engine computes on."""
-    import torch
-
-    if torch.cuda.is_available():
-        return int(torch.cuda.mem_get_info()[1])
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 @pytest.mark.field("kv_cache_dtype", "observed")

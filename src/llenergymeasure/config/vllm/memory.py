@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from llenergymeasure.config.bindings import Section, binds, equals, is_set
+from llenergymeasure.config.bindings import Section, binds, equals
 from llenergymeasure.config.vllm.entry_points import LLM
 from llenergymeasure.config.vllm.offloading import Offloading
 
@@ -45,15 +45,21 @@ class Memory(Offloading, RecurrentState):
         gt=0,
         le=1,
         sample=0.5,
-        excludes=is_set("kv_cache_memory_bytes"),
         effect="Less memory for the cache admits fewer requests at once.",
     )
-    """Share of each GPU's memory that the engine may take."""
+    """Share of each GPU's memory that the engine may take, and that must be free when it starts.
+
+    Beside kv_cache_memory_bytes it no longer sizes the cache; the engine starts only where the share is free all the
+    same.
+    """
 
     kv_cache_memory_bytes: int | None = binds(
         ge=1, sample=268435456, effect="Less memory for the cache admits fewer requests at once."
     )
-    """Bytes of each GPU that the KV cache takes, in place of what gpu_memory_utilization leaves."""
+    """Bytes of each GPU that the KV cache takes, in place of what gpu_memory_utilization leaves.
+
+    vLLM starts only where that share is free, which is nine tenths of a GPU unless it is set lower, too.
+    """
 
     num_gpu_blocks_override: int | None = binds(
         ge=1, sample=64, effect="A smaller cache admits fewer requests at once and evicts running ones."
