@@ -145,12 +145,16 @@ class Readings:
     def __init__(self, engines: Engines) -> None:
         self._engines = engines
         self._loaded: dict[str, Reading] = {}
+        self._groups: dict[str, tuple[str, list[str]]] = {}
         self._together: dict[str, Reading] = {}
 
     def with_field(self, name: str) -> Reading:
         """An engine that has the field's sample; one with the field alone where others might be in its way."""
-        if not self._together:
-            self._together = self._read_all([other for other in engine_fields() if not lacking(other)])
+        if not self._groups:
+            self._group(other for other in engine_fields() if not lacking(other))
+        if name not in self._together:
+            model, group = self._groups[name]
+            self._together |= self._read(group, model)
         reading = self._together[name]
         if reading.refused or reading.reads(reading.sent(name)):
             return reading
@@ -159,18 +163,15 @@ class Readings:
     def without_field(self, name: str) -> Reading:
         return self._load(dict(WITHOUT.get(name, QUICK)))
 
-    def _read_all(self, names: Iterable[str]) -> dict[str, Reading]:
-        found: dict[str, Reading] = {}
+    def _group(self, names: Iterable[str]) -> None:
+        """Find who goes with whom; what the engine refuses by itself is told at once."""
         groups: list[tuple[str, list[str]]] = []
         for name in names:
             model, refused = self._model(name)
             if refused:
-                found[name] = Reading(_calls(self.section([name])), refused=refused)
+                self._together[name] = Reading(_calls(self.section([name])), refused=refused)
             else:
-                self._join(groups, name, model)
-        for model, group in groups:
-            found |= self._read(group, model)
-        return found
+                self._groups[name] = self._join(groups, name, model)
 
     def _model(self, name: str) -> tuple[str, str]:
         """The first model whose engine takes the field's sample, or why the engine of the first of all does not."""
@@ -181,13 +182,14 @@ class Readings:
             reasons.append(refused)
         return MODELS[0], reasons[0]
 
-    def _join(self, groups: list[tuple[str, list[str]]], name: str, model: str) -> None:
-        """Put the field beside others that the engine takes with it."""
-        for other, group in groups:
-            if other == model and len(group) < TOGETHER and self._go_together([*group, name], model):
-                group.append(name)
-                return
+    def _join(self, groups: list[tuple[str, list[str]]], name: str, model: str) -> tuple[str, list[str]]:
+        """Put the field beside others that the engine takes with it; its group, which grows."""
+        for joined in groups:
+            if joined[0] == model and len(joined[1]) < TOGETHER and self._go_together([*joined[1], name], model):
+                joined[1].append(name)
+                return joined
         groups.append((model, [name]))
+        return groups[-1]
 
     def _go_together(self, names: Sequence[str], model: str) -> bool:
         return _valid(lambda: self.section(names)) and not self._refuses(names, model)

@@ -151,9 +151,9 @@ def test_an_interrupt_while_generating_keeps_what_was_finished(start: Start) -> 
 
 def test_a_second_run_is_told_who_holds_the_memory(start: Start) -> None:
     require_cuda("a host's memory is not taken beforehand")
-    first = start({"kv_cache_memory_bytes": memory_bytes() // 2}, **LONG)
+    first = start({"kv_cache_memory_bytes": memory_bytes() // 5}, **LONG)
     first.until("measuring", CORE)
-    second = start({"gpu_memory_utilization": 0.6})
+    second = start({"gpu_memory_utilization": 0.9})
     assert second.process.wait(180.0) == EnvironmentLacksError.exit_code
     assert "vllm.gpu_memory_utilization: Free memory on device" in second.said
     assert "→ end what holds the memory, or lower vllm.gpu_memory_utilization" in second.said
