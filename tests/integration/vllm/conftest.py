@@ -23,7 +23,18 @@ ENVIRONMENT = {
 OUTWEIGHS = ("VLLM_CPU_KVCACHE_SPACE",)
 # What vLLM and its libraries warn of each other, in modules of their own; a warning that our calls provoke, which
 # names our module, stays an error.
-THEIRS = ("vllm", "torch", "transformers", "typing_extensions", "triton", "multiprocessing", "importlib", "ast", "sys")
+THEIRS = (
+    "vllm",
+    "torch",
+    "transformers",
+    "typing_extensions",
+    "triton",
+    "numba",
+    "multiprocessing",
+    "importlib",
+    "ast",
+    "sys",
+)
 NOISE = (
     *(f"ignore:::{name}(\\.|$)" for name in THEIRS),
     "ignore:.*SwigPy.*has no __module__ attribute:DeprecationWarning",

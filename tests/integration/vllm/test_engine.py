@@ -148,7 +148,9 @@ def test_layers_run_vllm_s_own_kernels(run: Running, operations: list[str], own:
     assert found & {"RMSNorm", "SiluAndMul"} == own
 
 
-ADAPTED = {"enable_lora": True}
+# CUDA has kernels for adapters of 16 bits only.
+HALF = {"dtype": "bfloat16"}
+ADAPTED = {"enable_lora": True, **HALF}
 WITH_ADAPTER = {**ADAPTED, "lora_adapter": {"lora_path": "adapter"}}
 
 
@@ -163,8 +165,8 @@ def adapted(backend: Any) -> dict[str, Any]:
 @pytest.mark.field("lora_adapter", "observed")
 @pytest.mark.field("lora_adapter.lora_path", "observed")
 def test_adapter_changes_the_answers(run: Running) -> None:
-    assert not adapted(run())
-    plain = tokens(run(), *PROMPTS)
+    assert not adapted(run(HALF))
+    plain = tokens(run(HALF), *PROMPTS)
     assert adapted(run(ADAPTED))
     assert tokens(run(ADAPTED), *PROMPTS) == plain
     assert tokens(run(WITH_ADAPTER), *PROMPTS) != plain
@@ -173,7 +175,7 @@ def test_adapter_changes_the_answers(run: Running) -> None:
 @pytest.mark.field("lora_target_modules", "observed")
 def test_layers_that_are_not_named_go_without_their_adapter(run: Running) -> None:
     """The adapter is one of `q_proj`."""
-    plain = tokens(run(), *PROMPTS)
+    plain = tokens(run(HALF), *PROMPTS)
     other = run({**WITH_ADAPTER, "lora_target_modules": ["o_proj"]})
     assert {name.rpartition(".")[2] for name in adapted(other)} == {"o_proj"}
     assert tokens(other, *PROMPTS) == plain
@@ -197,5 +199,7 @@ def test_room_for_adapters_is_as_large_as_was_asked_for(
 @pytest.mark.field("lora_dtype", "observed")
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_adapters_have_the_number_format(run: Running, dtype: str) -> None:
-    room = adapted(run({**WITH_ADAPTER, "dtype": "bfloat16", "lora_dtype": dtype}))
+    if dtype not in HALF.values() and platform() != "cpu":
+        pytest.skip("needs a CPU: CUDA's kernels take adapters in the model's format only")
+    room = adapted(run({**WITH_ADAPTER, "lora_dtype": dtype}))
     assert {str(stacked.dtype) for stacked in room.values()} == {f"torch.{dtype}"}

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -120,6 +121,8 @@ def start(engines: Engines, tiny_llama: Path) -> Iterator[Start]:
     ids=["core while loading", "core while generating", "worker while generating"],
 )
 def test_an_engine_that_is_killed_ends_the_run_with_its_last_lines(start: Start, phase: str, title: str) -> None:
+    if title == WORKER and platform() != "cpu":
+        pytest.skip("needs two GPUs: the worker of one is the engine's own process")
     command = start(**LONG)
     pid = command.until(phase, title)
     os.kill(pid, signal.SIGKILL)
@@ -180,7 +183,9 @@ def refusal(load: Load, vllm: dict[str, Any]) -> LlemError:
 @pytest.mark.parametrize(
     ("vllm", "field", "says"),
     [
-        pytest.param({"block_size": 7}, "vllm.block_size", "No common block size for 7", id="a value"),
+        pytest.param(
+            {"block_size": 7}, "vllm.block_size", "No common block size for 7|block_size not supported", id="a value"
+        ),
         pytest.param({"quantization": "awq"}, "vllm.quantization", "config file for awq", id="named by its value"),
         pytest.param(
             {"max_num_batched_tokens": 4, "max_num_seqs": 16},
@@ -196,15 +201,20 @@ def test_what_the_engine_refuses_is_told_with_its_field(
     found = refusal(load, vllm)
     assert type(found) is RequestError
     assert found.cause.startswith(f"{field}: ")
-    assert says in found.cause
+    assert re.search(says, found.cause)
 
 
 def test_a_cache_that_does_not_fit_is_told_with_what_is_free(load: Load) -> None:
     found = refusal(load, {"kv_cache_memory_bytes": 1 << 50})
     assert type(found) is EnvironmentLacksError
-    assert found.cause.startswith("vllm.kv_cache_memory_bytes: ")
-    assert "1048576.0 GiB" in found.cause
-    assert "GiB) on kv cache allocation" in found.cause or platform() != "cpu"
+    if platform() == "cpu":
+        assert found.cause.startswith("vllm.kv_cache_memory_bytes: ")
+        assert "1048576.0 GiB" in found.cause
+        assert "GiB) on kv cache allocation" in found.cause
+    else:
+        assert found.cause.startswith("out of memory while loading model: ")
+        assert "GiB is free" in found.cause
+        assert found.remedy.startswith("lower vllm.kv_cache_memory_bytes, ")
 
 
 @pytest.mark.parametrize(

@@ -109,7 +109,7 @@ def test_what_is_no_choice_or_beyond_a_bound_is_refused(surface: Surface) -> Non
                 if not _refuses(cls, parameter.name, value):
                     accepted.append(f"{cls.__name__}.{parameter.name}={value!r}")
     assert accepted == []
-    assert asked > 50
+    assert asked > 40
 
 
 def _refuses(cls: type, name: str, value: Any) -> bool:

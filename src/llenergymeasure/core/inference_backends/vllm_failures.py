@@ -31,7 +31,6 @@ _FEW_GPUS = re.compile(r"(World|Tensor parallel) size \(\d+\) .*larger than the 
 _WRAPPED = re.compile(r"(?:Worker|RayWorkerWrapper) failed with error '(?P<says>.*)', please check")
 _KILLED = re.compile(r"proc\(s\): \{.*: -(?!15\b)\d+")
 _CRASHED = re.compile(r"(CUDA|NCCL|HIP|Triton) [Ee]rror|cudaError|(CUBLAS|CUDNN)_STATUS")
-_MEMORY_FIELDS = ("gpu_memory_utilization", "max_model_len", "max_num_seqs")
 _CACHE_FIELDS = ("kv_cache_memory_bytes", "num_gpu_blocks_override")
 # What messages call a field otherwise than by its name.
 _SHORT = {
@@ -86,7 +85,9 @@ def _recognise(said: str, calls: Calls, model: str, doing: str) -> LlemError | N
         holders = memory_holders()
         who = f"; it is held by {', '.join(holders)}" if holders else ""
         cause = f"{found[0]}{who}"
-        path = _path(calls, *_CACHE_FIELDS[:1], "gpu_memory_utilization")
+        # The share has to be free beside a size of the cache, too.
+        sized = _CACHE_FIELDS[:1] if "kv cache allocation" in cause else ()
+        path = _path(calls, *sized, "gpu_memory_utilization")
         return EnvironmentLacksError(f"{path}: {cause}", f"end what holds the memory, or lower {path}")
     if found := _CONTEXT.search(said):
         has = int(max(float(found["has"]), float(found["own"]) if found["own"].isdecimal() else 0))
@@ -108,10 +109,10 @@ def _recognise(said: str, calls: Calls, model: str, doing: str) -> LlemError | N
             f"{' times '.join(fields)}: {found[0]}", f"lower {' or '.join(fields)}, or run where there are more GPUs"
         )
     if failures.NO_MEMORY.search(said):
+        paths = [_path(calls, *_CACHE_FIELDS, "gpu_memory_utilization"), "vllm.max_model_len", "vllm.max_num_seqs"]
         return EnvironmentLacksError(
             f"out of memory while {doing} {model}: {shown}",
-            f"lower {', '.join(f'vllm.{name}' for name in _MEMORY_FIELDS)} or the number format's width, "
-            "or free the memory that others hold",
+            f"lower {', '.join(paths)} or the number format's width, or free the memory that others hold",
         )
     return None
 
