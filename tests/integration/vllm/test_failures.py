@@ -69,8 +69,9 @@ class Command:
             if phase in self.said:
                 if not title:
                     return self.process.pid
+                # The first: what it starts itself bears its title until it runs a program of its own.
                 if found := [pid for pid, shown in self.living().items() if shown.startswith(title)]:
-                    return found[-1]
+                    return min(found)
             time.sleep(0.05)
         raise AssertionError(f"no {title or phase}: {self.said}")
 
