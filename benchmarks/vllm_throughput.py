@@ -90,6 +90,8 @@ def _compare(session: Any, plain: Any, rounds: int, tokens: int) -> dict[str, li
     runs: dict[str, Callable[[], Any]] = {
         "plain": lambda: plain.generate(inputs, params, use_tqdm=False),
         "plain again": lambda: plain.generate(inputs, params, use_tqdm=False),
+        # The tool's engine, called as one would without it: what remains is between the engines, not the tool.
+        "plain on the tool's": lambda: session.backend.llm.generate(inputs, params, use_tqdm=False),
         "tool": lambda: session.run(lambda: False, lambda _: None),
     }
     times: dict[str, list[float]] = {name: [] for name in runs}
@@ -106,6 +108,7 @@ def _compare(session: Any, plain: Any, rounds: int, tokens: int) -> dict[str, li
     print(f"{len(inputs)} prompts: {tokens / statistics.median(times['tool']):.0f} tokens/s through the tool")
     print(compared("  tool / plain", both, times["tool"]))
     print(compared("  plain / plain", times["plain"], times["plain again"]))
+    print(compared("  tool / plain on the tool's engine", times["plain on the tool's"], times["tool"]))
     return times
 
 
