@@ -57,6 +57,13 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ.pop(name, None)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """For `-n auto`: each process holds a few engines, and the share of memory that one asks for has to be free."""
+    gibibytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 30
+    return max(1, min(os.cpu_count() or 1, gibibytes // 8, 8))
+
+
 @pytest.fixture(scope="session")
 def stand(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with every model that a field's sample names: model, experts, one-head, assistant, adapter, ...

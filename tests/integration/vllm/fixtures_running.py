@@ -67,9 +67,23 @@ def steps_of(backend: Any) -> Iterator[list[Step]]:
         del scheduler.schedule
 
 
-def metric(backend: Any, name: str) -> float:
-    """The sum of one of the engine's counters over its labels."""
-    return sum(item.value for item in backend.llm.get_metrics() if item.name == name)
+@contextlib.contextmanager
+def drafts_of(backend: Any) -> Iterator[list[Any]]:
+    """Note the engine's own `SpecDecodingStats` of every step that has some."""
+    processor = backend.llm.llm_engine.output_processor
+    seen: list[Any] = []
+    real = processor.update_scheduler_stats
+
+    def update(stats: Any) -> None:
+        if stats is not None and stats.spec_decoding_stats is not None:
+            seen.append(stats.spec_decoding_stats)
+        real(stats)
+
+    processor.update_scheduler_stats = update
+    try:
+        yield seen
+    finally:
+        del processor.update_scheduler_stats
 
 
 def memory_bytes() -> int:

@@ -37,6 +37,14 @@ def test_two_workers_share_the_weights_and_answer_as_one(run: Running) -> None:
     assert tokens(two, *PROMPTS) == answers
 
 
+def test_no_counters_are_kept_of_what_is_measured(run: Running) -> None:
+    """They cost throughput in every step, and nobody reads them."""
+    backend = run()
+    tokens(backend, *PROMPTS)
+    counted = {item.name: item.value for item in backend.llm.get_metrics() if hasattr(item, "value")}
+    assert counted["vllm:generation_tokens"] == 0
+
+
 @pytest.mark.field("dtype", "observed")
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_weights_have_the_number_format(run: Running, dtype: str) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from .conftest import Engines
 from .fixtures_engine import STEPWISE, Running, running
-from .fixtures_running import metric, require_cuda, steps_of, tokens
+from .fixtures_running import drafts_of, require_cuda, steps_of, tokens
 
 # Of the compiler that the search for n-grams uses.
 pytestmark = pytest.mark.filterwarnings(r"ignore:\s*Encountered the use of a type that is scheduled for deprecation")
@@ -18,7 +18,7 @@ REPEATING = (9, 10, 11) * 8
 
 @dataclass(frozen=True)
 class Drafting:
-    """One answer's drafts, by the engine's own counters.
+    """One answer's drafts, by the engine's own count.
 
     Attributes:
         drafts: checks of a draft.
@@ -26,9 +26,9 @@ class Drafting:
     """
 
     ids: tuple[int, ...]
-    drafts: float
-    drafted: float
-    accepted: float
+    drafts: int
+    drafted: int
+    accepted: int
     steps: int
     most: int
 
@@ -41,11 +41,11 @@ def run(engines: Engines) -> Running:
 def drafting(run: Running, speculative: dict[str, Any] | None) -> Drafting:
     section = {"speculative_config": speculative} if speculative else {}
     backend = run({**STEPWISE, **section}, output=OUTPUT)
-    names = [f"vllm:spec_decode_num_{what}" for what in ("drafts", "draft_tokens", "accepted_tokens")]
-    before = [metric(backend, name) for name in names]
-    with steps_of(backend) as seen:
+    with steps_of(backend) as seen, drafts_of(backend) as stats:
         (ids,) = tokens(backend, REPEATING)
-    drafts, drafted, accepted = (metric(backend, name) - value for name, value in zip(names, before, strict=True))
+    drafts, drafted, accepted = (
+        sum(getattr(step, f"num_{what}") for step in stats) for what in ("drafts", "draft_tokens", "accepted_tokens")
+    )
     return Drafting(ids, drafts, drafted, accepted, len(seen), max(step.tokens for step in seen[1:]))
 
 
