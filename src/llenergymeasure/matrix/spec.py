@@ -16,7 +16,7 @@ from llenergymeasure.errors import RequestError
 
 BACKENDS = ("pytorch", "vllm", "tensorrt")
 PLATFORMS = ("cpu", "cuda")
-# What every runner sets or takes away, so that a cell starts alike everywhere.
+# What every runner sets or takes away, so that a cell starts alike everywhere; how its tests run, a cell may say.
 RUNNERS_OWN = (
     "PATH",
     "PYTHONPATH",
@@ -25,7 +25,6 @@ RUNNERS_OWN = (
     "PYTHONUNBUFFERED",
     "VIRTUAL_ENV",
     "CONDA_PREFIX",
-    "PYTEST_ADDOPTS",
     "HF_HUB_OFFLINE",
     "TRANSFORMERS_OFFLINE",
 )
