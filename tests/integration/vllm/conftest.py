@@ -4,6 +4,7 @@ import contextlib
 import functools
 import gc
 import json
+import multiprocessing
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -100,6 +101,7 @@ class Engines:
         self.close()
         with contextlib.ExitStack() as undo:
             undo.enter_context(_process_as_it_was())
+            undo.callback(_end_workers)
             undo.callback(_end_kv_connector)
             # A sample names its model by where it stands.
             undo.enter_context(contextlib.chdir(self._stand))
@@ -163,6 +165,13 @@ def _backend(data: dict[str, Any]) -> Any:
     data.setdefault("output", {"max_tokens": 4})
     api = RealApi()
     return VLLMBackend(version_calls(ExperimentConfig.model_validate(data), api), api, Share())
+
+
+def _end_workers() -> None:
+    """Of an engine that could not be started: vLLM leaves them running until its process ends."""
+    for worker in multiprocessing.active_children():
+        worker.kill()
+        worker.join()
 
 
 def _end_kv_connector() -> None:

@@ -24,7 +24,8 @@ from .fixtures_processes import descendants, is_living, shared, unclaimed
 from .fixtures_running import memory_bytes, platform, require_cuda
 
 CORE, WORKER = "VLLM::EngineCore", "VLLM::Worker"
-LONG = {"output": {"max_tokens": 100}, "measurement": {"energy": False, "min_duration_s": 60}}
+# Runs on until it is ended, also where the tests beside it keep the cores busy.
+LONG = {"output": {"max_tokens": 100}, "measurement": {"energy": False, "min_duration_s": 600}}
 
 
 class Command:
