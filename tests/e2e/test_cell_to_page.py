@@ -37,10 +37,12 @@ def test_a_failed_test_makes_its_cell_red_and_shows_on_the_page(tmp_path: Path) 
     )
 
     assert record.status.bad, details
-    [line] = said
+    line, bad = said
     assert line.startswith("pytorch-0.0.1-cpu")
     assert "; 1 passed; " in line
-    assert "1 tests failed" in line
+    assert "1 test failed" in line
+    assert bad.startswith("  failed tests/integration/pytorch/")
+    assert "assert 'arrived' == 'lost'" in bad
     assert line.endswith("log: build/cells/pytorch-0.0.1-cpu/out/log.txt")
     assert any("arrived" in detail for detail in details)
     assert "arrived" in (tmp_path / "build" / "cells" / "pytorch-0.0.1-cpu" / "out" / "log.txt").read_text()

@@ -60,7 +60,7 @@ def merge_command(
     """Merge records into the compatibility page; exit code 1 if a cell is red or missing."""
     from llenergymeasure.matrix.merge import merge, read_folder
     from llenergymeasure.matrix.page import markdown, totals
-    from llenergymeasure.matrix.records import in_words, write_text
+    from llenergymeasure.matrix.records import bad_tests, in_words, write_text
     from llenergymeasure.matrix.spec import load
 
     matrix = merge(read_folder(records), load(spec))
@@ -70,6 +70,8 @@ def merge_command(
     for view in matrix.red:
         reason = in_words(view.record) if view.record else f"no record in {records}"
         typer.echo(f"  red: {view.cell.name}: {view.status}{': ' + reason if reason else ''}")
+        for line in bad_tests(view.record) if view.record else ():
+            typer.echo(f"    {line}")
     for view in matrix.not_run:
         typer.echo(f"  not run: {view.cell.name}: no record in {records}, and none is expected of every run")
     if matrix.red:

@@ -130,8 +130,20 @@ def counts(record: CellRecord) -> dict[Outcome, int]:
 def in_words(record: CellRecord) -> str:
     """What is bad about a record, in one line; "" where nothing is."""
     audits = [f"audit {name} {audit.outcome}" for name, audit in sorted(record.audits.items()) if audit.outcome.bad]
-    tests = [f"{number} tests {outcome}" for outcome, number in counts(record).items() if number and outcome.bad]
+    tests = [
+        f"{number} test{'s' if number > 1 else ''}{' in' if outcome is Outcome.ERROR else ''} {outcome}"
+        for outcome, number in counts(record).items()
+        if number and outcome.bad
+    ]
     return "; ".join([*([record.reason] if record.reason else []), *audits, *tests])
+
+
+def bad_tests(record: CellRecord, most: int = 10) -> list[str]:
+    """Each test that is bad, a line each with its reason, the worst first; what is over `most` is counted."""
+    bad = [(name, case) for name, case in record.tests.items() if case.outcome.bad]
+    bad.sort(key=lambda item: (-item[1].outcome.rank, item[0]))
+    lines = [f"{case.outcome} {name}{': ' + case.reason if case.reason else ''}" for name, case in bad[:most]]
+    return [*lines, f"and {len(bad) - most} more"] if len(bad) > most else lines
 
 
 def to_json(record: CellRecord) -> str:

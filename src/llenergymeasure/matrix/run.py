@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from llenergymeasure.matrix import host
-from llenergymeasure.matrix.records import CellRecord, counts, in_words, write
+from llenergymeasure.matrix.records import CellRecord, bad_tests, counts, in_words, write
 from llenergymeasure.matrix.runners import base
 from llenergymeasure.matrix.spec import Cell
 
@@ -45,7 +45,7 @@ def run_cells(
     """One record each in `records`, replacing an earlier one, also where the run died.
 
     Args:
-        say: gets one line for each cell once it has ended.
+        say: gets one line for each cell once it has ended, and one for each of its tests that is bad.
         detail: gets each line of what goes on meanwhile; the cell's log has it in full.
     """
     done = []
@@ -56,6 +56,8 @@ def run_cells(
         record = dataclasses.replace(record, runner_why=why)
         write(record, records / f"{cell.name}.json")
         say(ended(record, out_dir / base.LOG, checkout))
+        for line in bad_tests(record):
+            say(f"  {line}")
         done.append(record)
     return done
 

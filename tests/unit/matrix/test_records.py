@@ -12,6 +12,7 @@ from llenergymeasure.matrix.records import (
     Case,
     CellRecord,
     Outcome,
+    bad_tests,
     counts,
     from_json,
     in_words,
@@ -43,11 +44,20 @@ def test_every_kind_is_counted_apart(make_record: MakeRecord) -> None:
 def test_a_red_record_says_in_a_line_what_is_bad(make_record: MakeRecord) -> None:
     audits = {"coverage": Audit(Outcome.ERROR, "gave no JSON"), "wiring": Audit(Outcome.PASSED, report={})}
     red = make_record(tests=ONE_OF_EACH, audits=audits, reason="still running after 5 s")
-    words = (
-        "still running after 5 s; audit coverage error; 1 tests failed; 1 tests error; 1 tests timeout; 1 tests crash"
-    )
+    words = "still running after 5 s; audit coverage error; 1 test failed; 1 test in error; 1 test timeout; 1 test crash"
     assert in_words(red) == words
     assert in_words(make_record()) == ""
+
+
+def test_bad_tests_are_named_the_worst_first(make_record: MakeRecord) -> None:
+    named = bad_tests(make_record(tests=ONE_OF_EACH), most=3)
+    assert named == [
+        "crash tests/test_a.py::test_crash: because crash",
+        "timeout tests/test_a.py::test_timeout: because timeout",
+        "error tests/test_a.py::test_error: because error",
+        "and 1 more",
+    ]
+    assert bad_tests(make_record()) == []
 
 
 @pytest.mark.parametrize(
