@@ -1,7 +1,7 @@
 """What tests of whole runs see of the processes that a run started, and of the memory that processes share."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 SHARED = Path("/dev/shm")  # noqa: S108 - only listed
@@ -22,20 +22,15 @@ def shared() -> set[str]:
     return set(os.listdir(SHARED))  # noqa: PTH208
 
 
-def unclaimed(names: set[str]) -> set[str]:
-    """Those of some pieces of shared memory that no living process has, whoever started it."""
-    free = {name for name in names if not any(f"{SHARED}/{name}" in maps for maps in _all_maps())}
-    return free & shared()  # another run's may have ended with it while the processes were read
-
-
-def _all_maps() -> list[str]:
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal():
-            try:
-                found.append((entry / "maps").read_text())
-            except OSError:  # ended meanwhile
-                continue
+def mapped(processes: Iterable[int]) -> set[str]:
+    """The named pieces of shared memory that some processes have; other runs on the machine have theirs."""
+    found = set()
+    for process in processes:
+        try:
+            lines = Path(f"/proc/{process}/maps").read_text().splitlines()
+        except OSError:  # ended meanwhile
+            continue
+        found |= {line.rpartition(f" {SHARED}/")[2] for line in lines if f" {SHARED}/" in line}
     return found
 
 

@@ -20,7 +20,7 @@ from llenergymeasure.core.inference_backends.vllm_failures import explain
 from llenergymeasure.errors import EnvironmentLacksError, LlemError, RequestError
 
 from .conftest import QUICK, Engines, Load
-from .fixtures_processes import descendants, is_living, shared, unclaimed
+from .fixtures_processes import descendants, is_living, mapped, shared
 from .fixtures_running import memory_bytes, platform, require_cuda
 
 CORE, WORKER = "VLLM::EngineCore", "VLLM::Worker"
@@ -35,7 +35,7 @@ class Command:
         self._folder = folder
         self.temporary = folder / "t"
         self.seen: dict[int, str] = {}
-        self._shared = shared()
+        self.shared: set[str] = set()
         config = {
             "model": str(model), "prompts": ["A few", "words"], "output": {"max_tokens": 4},
             "measurement": {"energy": False}, "vllm": {**QUICK, "ignore_eos": True, **vllm}, **settings,
@@ -61,7 +61,9 @@ class Command:
     def living(self) -> dict[int, str]:
         """Every process that the command started, also those whose parent is gone, with its title."""
         self.seen |= descendants(self.process.pid)
-        return {process: title for process, title in self.seen.items() if is_living(process)}
+        living = {process: title for process, title in self.seen.items() if is_living(process)}
+        self.shared |= mapped(living)
+        return living
 
     def until(self, phase: str, title: str = "") -> int:
         """Wait for a phase and a process of this title; its id."""
@@ -78,7 +80,11 @@ class Command:
 
     def end(self, within_s: float) -> int:
         """The exit code; nothing that the command started or made but its result may be left."""
-        code = self.process.wait(within_s)
+        end = time.monotonic() + within_s
+        while (code := self.process.poll()) is None and time.monotonic() < end:
+            self.living()
+            time.sleep(0.05)
+        assert code is not None, f"still running after {within_s:g} s: {self.said}"
         end = time.monotonic() + 3.0  # Python's own tracker of shared memory ends after those that it tracks for
         while (living := self.living()) and time.monotonic() < end:
             time.sleep(0.05)
@@ -86,7 +92,7 @@ class Command:
         # Kernels that one run compiled are there for the next.
         left = [path.name for path in self.temporary.iterdir() if not path.name.startswith("torchinductor_")]
         assert left == []
-        assert unclaimed(shared() - self._shared) == set()
+        assert self.shared & shared() == set()
         assert "Traceback" not in self.said
         return code
 
