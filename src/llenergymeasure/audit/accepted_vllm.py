@@ -81,6 +81,8 @@ def make_stand(root: Path) -> Path:
     make_tiny_llama(root / "one-head", **{**SHAPE, "num_key_value_heads": 1})
     make_tiny_mixtral(root / "experts")
     make_tiny_llama(root / "assistant", seed=2, **{**SHAPE, "num_hidden_layers": 1})
+    # One that drafts several tokens at once fills their places with a token of its own.
+    make_tiny_llama(root / "parallel-assistant", seed=2, pard_token=2, **{**SHAPE, "num_hidden_layers": 1})
     adapter = root / "adapter"
     adapter.mkdir()
     write_adapter(adapter, "model", width=SHAPE["hidden_size"])

@@ -130,6 +130,8 @@ class TestWhatConfirmsAValue:
         [
             ("custom_ops", ["all"], ["all", "+silu"], True),
             ("custom_ops", ["none"], ["all", "+silu"], False),
+            ("rms_norm", ["native"], ["native", "vllm_c"], True),
+            ("rms_norm", ["native", "vllm_c"], ["vllm_c", "native"], False),
             ("compile_ranges_endpoints", [8], [8, 4096], True),
             ("compile_ranges_endpoints", [8], 8, False),
             ("cudagraph_capture_sizes", [1, 2], [1, 2, 4], False),  # here the engine adds nothing of its own

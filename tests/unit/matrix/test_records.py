@@ -44,7 +44,9 @@ def test_every_kind_is_counted_apart(make_record: MakeRecord) -> None:
 def test_a_red_record_says_in_a_line_what_is_bad(make_record: MakeRecord) -> None:
     audits = {"coverage": Audit(Outcome.ERROR, "gave no JSON"), "wiring": Audit(Outcome.PASSED, report={})}
     red = make_record(tests=ONE_OF_EACH, audits=audits, reason="still running after 5 s")
-    words = "still running after 5 s; audit coverage error; 1 test failed; 1 test in error; 1 test timeout; 1 test crash"
+    words = (
+        "still running after 5 s; audit coverage error; 1 test failed; 1 test in error; 1 test timeout; 1 test crash"
+    )
     assert in_words(red) == words
     assert in_words(make_record()) == ""
 

@@ -124,7 +124,7 @@ class Drafts(Section):
 
     parallel_drafting: bool | None = binds(
         excludes=NO_MODEL,
-        context=OWN_MODEL,
+        context={**OWN_MODEL, "model": "parallel-assistant"},
         effect="One pass of the draft model per check instead of one per draft token.",
     )
     """Whether all draft tokens come from one pass, for drafts that were trained for it."""

@@ -13,17 +13,19 @@ class OpPriority(Section):
     entry_point = "vllm.config.kernel.IrOpPriorityConfig"
 
     rms_norm: list[str] | None = binds(
-        min_length=1, sample=["native"], effect="Decides the kernel of every norm; native ones can be fused."
+        min_length=1, sample=["native", "vllm_c"], effect="Decides the kernel of every norm; native ones can be fused."
     )
     """Implementations of the norm, best first, such as vllm_c or native."""
 
     fused_add_rms_norm: list[str] | None = binds(
-        min_length=1, sample=["native"], effect="Decides the kernel of every norm; native ones can be fused."
+        min_length=1, sample=["native", "vllm_c"], effect="Decides the kernel of every norm; native ones can be fused."
     )
     """Implementations of the sum with the residual and its norm, best first."""
 
     gelu_and_mul_sparse: list[str] | None = binds(
-        min_length=1, sample=["native"], effect="Decides the kernel of the sparse activation, in models that have it."
+        min_length=1,
+        sample=["native", "triton"],
+        effect="Decides the kernel of the sparse activation, in models that have it.",
     )
     """Implementations of the sparse gated activation, best first."""
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from llenergymeasure.config.bindings import Target
 from llenergymeasure.config.lowering import Build, plain
 from llenergymeasure.config.vllm.entry_points import BEAM_SEARCH_PARAMS, LLM, SAMPLING_PARAMS
+from llenergymeasure.config.vllm.kernels import OpPriority
 from llenergymeasure.core.inference_backends import vllm_log
 from llenergymeasure.core.inference_backends.base import Difference, Effective
 from llenergymeasure.core.inference_backends.vllm_json import as_json
@@ -37,7 +38,8 @@ PLACES: Mapping[str, str] = {
     "scheduling_policy": "scheduler_config.policy",
 }
 # Lists to which the engine adds entries of its own.
-_EXTENDED = ("custom_ops", "compile_ranges_endpoints", "rms_norm", "fused_add_rms_norm", "gelu_and_mul_sparse")
+_EXTENDED = ("custom_ops", "compile_ranges_endpoints")
+_APPENDED = frozenset(OpPriority.model_fields)  # after what was asked for: the order is what counts
 _AUTO = ("auto", -1)  # leave the choice to the engine: whatever it chose is what was asked for
 
 
@@ -118,6 +120,8 @@ def confirms(name: str, sent: Any, found: Any) -> bool:
     """Whether what the engine runs with is what was sent, or holds it where the engine adds to it."""
     if name in _EXTENDED and isinstance(sent, list) and isinstance(found, list):
         return all(any(same(item, other) for other in found) for item in sent)
+    if name in _APPENDED and isinstance(sent, list) and isinstance(found, list):
+        return same(sent, found[: len(sent)])
     return same(sent, found)
 
 
