@@ -33,7 +33,7 @@ def test_two_workers_share_the_weights_and_answer_as_one(run: Running) -> None:
     two = run({"tensor_parallel_size": 2})
     shares = facts(two)
     assert len({os.getpid(), *(worker["pid"] for worker in shares)}) == 3
-    assert [2 * worker["parameters"] for worker in shares] == [whole["parameters"] + NORMS] * 2
+    assert [2 * worker["parameters_unpacked"] for worker in shares] == [whole["parameters_unpacked"] + NORMS] * 2
     assert tokens(two, *PROMPTS) == answers
 
 

@@ -46,7 +46,7 @@ class Scheduling(Section):
         sample=64,
         effect="Smaller pieces of long prompts disturb running requests less and delay the prompt's own first token.",
     )
-    """Tokens of one prompt that a step may read; 0 sets no limit of its own."""
+    """Tokens of one prompt that a step may read while other requests are there; 0 sets no limit of its own."""
 
     long_prefill_token_threshold_adaptive: bool | None = binds(
         needs=above("long_prefill_token_threshold", 0),

@@ -38,7 +38,10 @@ class WorkerExtension:
         return found
 
     def llem_facts(self) -> dict[str, Any]:
-        """What is not in any configuration: layers by class, kernels, captured graphs, this process."""
+        """What is not in any configuration: layers by class, kernels, captured graphs, this process.
+
+        Counts of graphs and models are of all engines that this process has had.
+        """
         from vllm.compilation.counter import compilation_counter
 
         model = self.model_runner.get_model()
@@ -57,11 +60,12 @@ class WorkerExtension:
             "pid": os.getpid(),
             "model_class": type(model).__name__,
             "dtypes": dict(Counter(str(parameter.dtype) for parameter in parameters)),
-            "parameters": sum(parameter.numel() for parameter in parameters),
+            # Those of linear layers are no longer there where a CPU's kernels have packed them.
+            "parameters_unpacked": sum(parameter.numel() for parameter in parameters),
             "quantization_methods": dict(quantized),
             "attention_backends": dict(attention),
             "captured_graphs": int(compilation_counter.num_cudagraph_captured),
-            "compiled_graphs": int(compilation_counter.num_graphs_seen),
+            "compiled_models": int(compilation_counter.num_models_seen),
             "cpu_threads": _threads(),
         }
 
