@@ -104,7 +104,7 @@ def workflows(session: nox.Session) -> None:
 
 @nox.session(tags=["matrix"])
 def cell(session: nox.Session) -> None:
-    """Any one cell by its name, as a scheduler starts it: `nox -s cell -- vllm-0.33.0-cuda`; fails where it cannot run."""
+    """Any one cell by its name, as a scheduler starts it: `nox -s cell -- NAME`; fails where it cannot run."""
     if not session.posargs:
         session.error("name the cell after `--`; `llem matrix list` lists them")
     _tell(session, "this project into .nox (50 MB), and the cell's own packages", "as long as its deadline at most")
