@@ -348,7 +348,7 @@ def test_a_cell_that_was_to_run_and_left_no_record_is_not_shown_by_its_old_one(j
     (job / f"build/new/{first}.json").write_text("new")
     done = run(script("matrix.yml", "merge", "Put the new records in the place of the old ones"), job, DUE=due)
     assert done.returncode == 0, done.stderr
-    shown = {path.stem: path.read_text() for path in (job / "build/records").glob("*.json")}
+    shown = {path.stem: path.read_text() for path in (job / "build/site/records").glob("*.json")}
     kept = {} if "cuda" in due else {cell.name: "old" for cell in SPEC.of(platform="cuda")}
     assert shown == kept | {first: "new"}
 
