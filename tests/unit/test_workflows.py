@@ -16,7 +16,7 @@ import typer
 import yaml
 
 from llenergymeasure.cli.matrix import app
-from llenergymeasure.matrix.spec import load
+from llenergymeasure.matrix.spec import BACKENDS, PLATFORMS, load
 
 ROOT = Path(__file__).parents[2]
 # The base loader leaves `on` a word and numbers texts.
@@ -302,6 +302,12 @@ def test_both_fan_out_from_matrix_toml_and_from_nothing_else() -> None:
         assert [cell.version for cell in SPEC.cells if cell.version in text] == []
 
 
+def test_by_hand_every_backend_and_platform_can_be_asked_for() -> None:
+    inputs = WORKFLOWS["upgrade.yml"]["on"]["workflow_dispatch"]["inputs"]
+    assert inputs["backend"]["options"] == list(BACKENDS)
+    assert inputs["platform"]["options"] == list(PLATFORMS)
+
+
 def test_no_cell_hides_another_one_s_failure() -> None:
     for file, name in JOBS:
         job = WORKFLOWS[file]["jobs"][name]
@@ -407,3 +413,22 @@ def test_both_lists_of_cells_reach_the_jobs(job: Path) -> None:
     for platform in ("cpu", "cuda"):
         names = [cell["name"] for cell in json.loads(lines[platform])]
         assert names == [cell.name for cell in SPEC.of(platform=platform)]
+
+
+def test_the_comment_has_every_report_as_far_as_a_comment_can(job: Path) -> None:
+    for name, text in (("b", "second"), ("a", "first \u00e9")):
+        (job / f"reports/report-{name}").mkdir(parents=True)
+        (job / f"reports/report-{name}/report.md").write_text(f"# {text}\n")
+    (job / "gh").write_text('#!/bin/sh\necho "$@" > called\n')
+    (job / "gh").chmod(0o755)
+    given = {"PATH": f"{job}:{os.environ['PATH']}", "PULL_REQUEST": "7", "REPOSITORY": OURS, "RUN": "https://a-run"}
+    text = script("upgrade.yml", "comment", "comment")
+    done = run(text, job, **given)
+    assert done.returncode == 0, done.stderr
+    assert (
+        (job / "called").read_text().startswith(f"pr comment 7 --repo {OURS} --edit-last --create-if-none --body-file")
+    )
+    assert (job / "shown.md").read_text().splitlines()[2:] == ["# first \u00e9", "# second"]
+    (job / "reports/report-a/report.md").write_text("\u00e9" * 70_000)
+    assert run(text, job, **given).returncode == 0
+    assert len((job / "shown.md").read_text()) == 60_000
