@@ -28,6 +28,8 @@ JOBS = [(file, name) for file, workflow in WORKFLOWS.items() for name in workflo
 HOSTED = "ubuntu-24.04"
 OWN = [(file, name) for file, name in JOBS if WORKFLOWS[file]["jobs"][name]["runs-on"] != HOSTED]
 SPEC = load(ROOT / "matrix.toml")
+# A session and a verb of llem that are not here yet. Remove the name when it comes: these tests then fail until it is.
+AWAITED = {"upgrade"}
 
 every_workflow = pytest.mark.parametrize("file", WORKFLOWS)
 every_job = pytest.mark.parametrize(("file", "name"), JOBS)
@@ -245,10 +247,10 @@ def called_sessions(file: str) -> set[str]:
 
 @every_workflow
 def test_the_sessions_that_it_calls_are_there(file: str, request: pytest.FixtureRequest) -> None:
-    if file == "upgrade.yml":
-        request.applymarker(pytest.mark.xfail(reason="noxfile.py has no session upgrade yet", strict=True))
     called = called_sessions(file)
     assert called
+    if called & AWAITED:
+        request.applymarker(pytest.mark.xfail(reason="the session is not here yet", strict=True))
     assert called - sessions() == set()
 
 
@@ -270,21 +272,23 @@ def test_the_tests_run_on_every_python_that_the_sessions_know() -> None:
 
 
 def llem_calls() -> list[tuple[str, str, str]]:
-    return [
-        (file, verb, rest)
-        for file in WORKFLOWS
-        for _, step in scripts(file)
-        for verb, rest in re.findall(r"bin/llem matrix ([a-z]+)([^|\n]*)", step["run"])
-    ] + [
-        (file, "run", rest)
-        for file in WORKFLOWS
-        for _, step in scripts(file)
-        for rest in re.findall(r"bootstrap\.py cell -- (.+)", step["run"])
-    ]
+    """Each call of llem, and of a session that hands its arguments on, by its verb under `llem matrix`."""
+    handing_on = {"cell": "run", "upgrade": "upgrade"}
+    found = []
+    for file in WORKFLOWS:
+        for _, step in scripts(file):
+            found += [(file, *call) for call in re.findall(r"bin/llem matrix ([a-z]+)([^|\n]*)", step["run"])]
+            for session, rest in re.findall(r"bootstrap\.py ([a-z]+) -- (.+)", step["run"]):
+                found.append((file, handing_on[session], f" {rest}"))
+    return found
 
 
 @pytest.mark.parametrize(("file", "verb", "rest"), llem_calls())
-def test_llem_has_the_verbs_and_options_that_they_call(file: str, verb: str, rest: str) -> None:
+def test_llem_has_the_verbs_and_options_that_they_call(
+    file: str, verb: str, rest: str, request: pytest.FixtureRequest
+) -> None:
+    if verb in AWAITED:
+        request.applymarker(pytest.mark.xfail(reason="llem has no such verb yet", strict=True))
     group = typer.main.get_command(app)
     command = group.commands[verb]  # type: ignore[attr-defined]
     known = {option for parameter in command.params for option in parameter.opts}

@@ -95,7 +95,7 @@ def diff_command(
 
     if output_format not in ("table", "md", "json"):
         raise RequestError(f"--format {output_format}: no such format", "choose table, md or json")
-    changes, alone = compare(old, new, _read_renames(renames))
+    changes, alone = compare(old, new, read_renames(renames))
     folders = new.is_dir()
     if output_format == "json":
         typer.echo(as_json(changes, folders=folders))
@@ -154,7 +154,8 @@ def _runnable(chosen: "tuple[Cell, ...]", *, named: bool) -> "tuple[Cell, ...]":
     return tuple(cell for cell in chosen if cell.name not in missing)
 
 
-def _read_renames(path: Path | None) -> dict[str, str]:
+def read_renames(path: Path | None) -> dict[str, str]:
+    """A file of old test identities to new ones; none without a file."""
     import json
 
     from llenergymeasure.errors import RequestError
