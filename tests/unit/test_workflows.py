@@ -226,6 +226,30 @@ def test_a_proposed_version_meets_the_code_of_main() -> None:
                 assert given["sparse-checkout"] == "matrix.toml"
 
 
+def test_the_guide_to_a_gpu_runner_speaks_of_what_is_there() -> None:
+    text = (ROOT / "docs/gpu-runner.md").read_text()
+    labels = [WORKFLOWS[file]["jobs"][name]["runs-on"] for file, name in OWN]
+    assert all(f"labels[]={label}" in text for label in labels[0])
+    assert f"--labels {labels[0][-1]} --ephemeral" in text
+    for word in ("GPU_RUNNERS", "an environment `gpu`"):
+        assert word in text
+    named = set(re.findall(r"\b[a-z]+-\d[\w.]*-c(?:uda|pu)\b", text))
+    named |= {f"{backend}-{cell}" for backend, cell in re.findall(r"\b([a-z]+)\(([\d.]+-cuda)\)", text)}
+    assert named
+    assert named <= {cell.name for cell in SPEC.cells}
+
+
+def test_the_slurm_script_of_the_guide_asks_for_the_cell_of_its_number(job: Path) -> None:
+    [text] = re.findall(r"```bash\n(.*?)```", (ROOT / "docs/gpu-runner.md").read_text(), re.DOTALL)
+    (job / "bootstrap.py").write_text("import sys; print(sys.argv[1:])")
+    (job / "cells.txt").write_text("one\ntwo\nthree\n")
+    for argv in (["init", "-q"], ["add", "-A"], ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "x"]):
+        subprocess.run(["git", *argv], cwd=job, check=True, capture_output=True)
+    done = run(text, job, SLURM_ARRAY_TASK_ID="2")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str(["cell", "--", "two", "-o", f"{job}/records"])
+
+
 # What they call
 
 
