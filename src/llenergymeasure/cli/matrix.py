@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from llenergymeasure.cli.matrix_list import list_command
+
 if TYPE_CHECKING:
-    from llenergymeasure.matrix.diff import Change
     from llenergymeasure.matrix.spec import Cell, Spec
 
 app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Run the pinned cells and merge what they found.")
+app.command("list")(list_command)
 
 _SpecPath = Annotated[Path, typer.Option("--spec", help="the pinned cells; its folder is the checkout")]
 _Records = Annotated[Path, typer.Option("--records", help="the folder of records")]
@@ -80,21 +82,28 @@ def merge_command(
 
 @app.command("diff")
 def diff_command(
-    old: Annotated[Path, typer.Argument(help="the earlier record")],
-    new: Annotated[Path, typer.Argument(help="the later record")],
+    old: Annotated[Path, typer.Argument(help="the earlier record, or a folder of records")],
+    new: Annotated[Path, typer.Argument(help="the later record, or a folder of records")],
     renames: Annotated[Path | None, typer.Option(help="a JSON object of old identities to new ones")] = None,
-    output_format: Annotated[str, typer.Option("--format", help="table or json")] = "table",
+    output_format: Annotated[str, typer.Option("--format", help="table, md or json")] = "table",
 ) -> None:
-    """Compare two records test by test and field by field; exit code 1 if anything regressed or disappeared."""
-    from llenergymeasure.errors import RequestError
-    from llenergymeasure.matrix.diff import Kind, diff
-    from llenergymeasure.matrix.records import read
+    """Compare two records test by test and field by field; exit code 1 if anything regressed or disappeared.
 
-    if output_format not in ("table", "json"):
-        raise RequestError(f"--format {output_format}: no such format", "choose table or json")
-    changes = diff(read(old), read(new), _read_renames(renames))
-    typer.echo(_as_json(changes) if output_format == "json" else _as_table(changes))
-    if any(change.kind in (Kind.REGRESSED, Kind.DISAPPEARED) for change in changes):
+    Of two folders, the newest records of each cell that both have.
+    """
+    from llenergymeasure.cli.changes import as_json, as_markdown, as_table, compare
+    from llenergymeasure.errors import RequestError
+    from llenergymeasure.matrix.diff import Kind
+
+    if output_format not in ("table", "md", "json"):
+        raise RequestError(f"--format {output_format}: no such format", "choose table, md or json")
+    changes, alone = compare(old, new, read_renames(renames))
+    folders = new.is_dir()
+    if output_format == "json":
+        typer.echo(as_json(changes, folders=folders))
+    else:
+        typer.echo(as_markdown(changes, alone) if output_format == "md" else as_table(changes, alone, folders=folders))
+    if any(change.kind in (Kind.REGRESSED, Kind.DISAPPEARED) for found in changes.values() for change in found):
         raise typer.Exit(1)
 
 
@@ -147,7 +156,8 @@ def _runnable(chosen: "tuple[Cell, ...]", *, named: bool) -> "tuple[Cell, ...]":
     return tuple(cell for cell in chosen if cell.name not in missing)
 
 
-def _read_renames(path: Path | None) -> dict[str, str]:
+def read_renames(path: Path | None) -> dict[str, str]:
+    """A file of old test identities to new ones; none without a file."""
     import json
 
     from llenergymeasure.errors import RequestError
@@ -161,24 +171,3 @@ def _read_renames(path: Path | None) -> dict[str, str]:
     if not isinstance(renames, dict) or not all(isinstance(new, str) for new in renames.values()):
         raise RequestError(f"{path}: not an object of texts", 'write a JSON object such as {"old": "new"}')
     return renames
-
-
-def _as_json(changes: "list[Change]") -> str:
-    import json
-    from dataclasses import asdict
-
-    return json.dumps([asdict(change) for change in changes], indent=1, ensure_ascii=False)
-
-
-def _as_table(changes: "list[Change]") -> str:
-    from collections import Counter
-
-    from llenergymeasure.matrix.diff import Kind
-
-    lines = []
-    for change in changes:
-        if change.kind is not Kind.UNCHANGED:
-            step = f"{change.old or 'not run'} -> {change.new or 'not run'}"
-            lines.append(f"{change.kind:<12} {change.identity}: {step}{'  ' + change.reason if change.reason else ''}")
-    numbers = Counter(change.kind for change in changes)
-    return "\n".join([*lines, ", ".join(f"{numbers[kind]} {kind}" for kind in Kind)])

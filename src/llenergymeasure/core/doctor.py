@@ -1,10 +1,11 @@
 """What this machine can run and measure with this version, and what to do about each thing that is missing."""
 
+import os
 from dataclasses import dataclass
 
 from llenergymeasure.config.bindings import BACKENDS
 from llenergymeasure.config.models import ExperimentConfig
-from llenergymeasure.core.energy.nvml import BoardFacts, board_facts
+from llenergymeasure.core.energy.nvml import BoardFacts, board_facts, visible_boards
 from llenergymeasure.core.energy.window import open_meters
 from llenergymeasure.core.environment import installed_version
 from llenergymeasure.surface import snapshots
@@ -25,7 +26,7 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Looks at packages and meters; loads no backend. A backend that this version cannot run is not offered."""
-    return [*(_backend(name) for name in BACKENDS if name in ExperimentConfig.model_fields), *_meters()]
+    return [*(_backend(name) for name in BACKENDS if name in ExperimentConfig.model_fields), _gpu(), *_meters()]
 
 
 def _backend(name: str) -> Finding:
@@ -48,6 +49,20 @@ def _backend(name: str) -> Finding:
     if snapshots.installed_version(name) not in pinned:
         detail += f"; audited are {', '.join(pinned)}: another version's parameters are read from its source"
     return Finding(f"backend {name}", ok=True, detail=detail)
+
+
+def _gpu() -> Finding:
+    """What CUDA shows to programs that start here; whether a container reaches it as well, its runner finds out."""
+    boards, facts = visible_boards(os.environ), board_facts()
+    if boards:
+        shown = [f"{_board(gpu.name, facts.get(gpu.uuid))}, {memory_gib:.0f} GiB" for gpu, memory_gib in boards]
+        return Finding("GPU", ok=True, detail="; ".join(shown))
+    mask = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if facts and mask is not None:
+        cause, remedy = f"CUDA_VISIBLE_DEVICES={mask!r} hides all {len(facts)}", "unset it, or name the one to use"
+        return Finding("GPU", ok=False, detail=cause, remedy=remedy)
+    remedy = "load NVIDIA's driver: `nvidia-smi` must list the GPU first (docs/gpu-runner.md); CPUs need nothing of it"
+    return Finding("GPU", ok=False, detail="no NVIDIA driver here shows one", remedy=remedy)
 
 
 def _meters() -> list[Finding]:

@@ -375,7 +375,13 @@ def test_doctor_offers_only_what_this_version_can_run(llem: Any) -> None:
 
     able = {f"backend {name}" for name in BACKENDS if name in ExperimentConfig.model_fields}
     found = {finding["what"] for finding in json.loads(llem("doctor", "--format", "json").out)}
-    assert found == {*able, "GPU energy meter", "CPU energy meter", *(f"runner {item.name}" for item in runners())}
+    assert found == {
+        *able,
+        "GPU",
+        "GPU energy meter",
+        "CPU energy meter",
+        *(f"runner {item.name}" for item in runners()),
+    }
 
 
 @pytest.mark.parametrize(("version", "says"), [("5.23.0", ""), ("5.20.1", "audited are 4.57.6, ")])
