@@ -1,12 +1,13 @@
-"""Many records into one view: the newest of each pinned cell, and each field's rung in each cell."""
+"""Many records into one view: the newest of each pinned cell, each field's rung in it, and how its runs went on."""
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
-from llenergymeasure.matrix.records import CellRecord, Outcome, read
+from llenergymeasure.matrix.records import CellRecord, Outcome, counts, read
 from llenergymeasure.matrix.spec import Cell, Spec
 
 RUNGS = ("declared", "sent", "accepted", "effective", "observed")
@@ -34,16 +35,52 @@ class FieldState:
 
 
 @dataclass(frozen=True)
+class Run:
+    """What stays of one run of a cell once a newer record has taken its place.
+
+    Attributes:
+        cell: the cell's name.
+        counts: how many tests ended each way; a kind that none did may be left out.
+        fields: how many fields stood at each rung, or failed, absent, not run.
+        bad: the tests that ended badly, by identity, and why.
+        started: UTC, ISO 8601; so is `ended`.
+    """
+
+    cell: str
+    runner: str
+    status: Outcome
+    reason: str
+    counts: Mapping[Outcome, int]
+    fields: Mapping[str, int]
+    bad: Mapping[str, str]
+    commit: str | None
+    dirty: bool | None
+    started: str
+    ended: str
+    duration_s: float
+
+    @property
+    def not_run(self) -> int:
+        return self.counts.get(Outcome.SKIPPED, 0)
+
+    @property
+    def failed(self) -> int:
+        return sum(number for outcome, number in self.counts.items() if outcome.bad)
+
+
+@dataclass(frozen=True)
 class CellView:
     """One pinned cell; without a record it is red where one is expected, else it was not run.
 
     Attributes:
         behind_days: how much older its record is than the newest record of the matrix.
+        runs: all that is known of it, the oldest first; the last is that of `record`.
     """
 
     cell: Cell
     record: CellRecord | None
     behind_days: int = 0
+    runs: tuple[Run, ...] = ()
 
     @property
     def status(self) -> str:
@@ -79,43 +116,74 @@ class Matrix:
         return tuple(view for view in self.cells if view.record is None and not view.red)
 
 
-def read_folder(folder: Path) -> list[CellRecord]:
+def read_folder(folder: Path) -> Iterator[CellRecord]:
     """Every record in a folder; one that cannot be read stops the merge, since leaving it out would hide it."""
-    return [read(path) for path in sorted(folder.glob("*.json"))]
+    return (read(path) for path in sorted(folder.glob("*.json")))
 
 
-def merge(records: Iterable[CellRecord], spec: Spec) -> Matrix:
+def merge(records: Iterable[CellRecord], spec: Spec, history: Iterable[Run] = ()) -> Matrix:
+    """Of each cell the newest record is held, of all others what the trend needs.
+
+    Args:
+        history: earlier runs, whose records are gone.
+    """
     newest: dict[str, CellRecord] = {}
+    runs: dict[str, dict[str, Run]] = {cell.name: {} for cell in spec.cells}
+    for run in history:
+        runs.setdefault(run.cell, {})[run.started] = run
     for record in records:
-        known = newest.get(record.cell.name)
-        if known is None or _time(record) > _time(known):
-            newest[record.cell.name] = record
-    pinned = {cell.name for cell in spec.cells}
-    strays = tuple(sorted(set(newest) - pinned))
-    times = [_time(record) for name, record in newest.items() if name in pinned]
-    last = max(times, default=None)
+        name = record.cell.name
+        known = newest.get(name)
+        older, newer = (known, record) if known is None or _time(record) > _time(known) else (record, known)
+        newest[name] = newer
+        if older is not None:
+            runs.setdefault(name, {})[older.started] = reduced(older)
+    states = {cell.name: field_states(newest[cell.name]) for cell in spec.cells if cell.name in newest}
+    last = max((_time(newest[name]) for name in states), default=None)
     views = []
     for cell in spec.cells:
         found = newest.get(cell.name)
         behind_days = (last - _time(found)).days if found and last else 0
-        views.append(CellView(cell, found, behind_days))
-    return Matrix(tuple(views), _fields(views), strays)
+        if found:
+            runs[cell.name][found.started] = reduced(found, states[cell.name])
+        views.append(CellView(cell, found, behind_days, tuple(sorted(runs[cell.name].values(), key=_time))))
+    return Matrix(tuple(views), _fields(views, states), tuple(sorted(newest.keys() - states.keys())))
 
 
-def _time(record: CellRecord) -> datetime:
-    return datetime.fromisoformat(record.ended)
+def reduced(record: CellRecord, states: Mapping[str, FieldState] | None = None) -> Run:
+    """`states` are the record's own, where they are known already."""
+    shown = (field_states(record) if states is None else states).values()
+    return Run(
+        cell=record.cell.name,
+        runner=record.runner,
+        status=record.status,
+        reason=record.reason,
+        counts={outcome: number for outcome, number in counts(record).items() if number},
+        fields=dict(Counter(str(state.shown) for state in shown)),
+        bad={name: case.reason for name, case in record.tests.items() if case.outcome.bad},
+        commit=record.commit,
+        dirty=record.dirty,
+        started=record.started,
+        ended=record.ended,
+        duration_s=record.duration_s,
+    )
 
 
-def _fields(views: list[CellView]) -> dict[str, dict[str, FieldState]]:
-    states = {view.cell.name: field_states(view.record) if view.record else {} for view in views}
-    names: dict[str, str] = {}
+def _time(run: CellRecord | Run) -> datetime:
+    return datetime.fromisoformat(run.ended)
+
+
+def _fields(views: list[CellView], states: Mapping[str, Mapping[str, FieldState]]) -> dict[str, dict[str, FieldState]]:
+    backends: dict[str, set[str]] = {}
     for view in views:
-        names |= dict.fromkeys(states[view.cell.name], view.cell.backend)
+        for name in states.get(view.cell.name, ()):
+            backends.setdefault(name, set()).add(view.cell.backend)
+    nothing: Mapping[str, FieldState] = {}
     table: dict[str, dict[str, FieldState]] = {}
-    for name in sorted(names):
+    for name in sorted(backends):
         # A cell of another backend has no such field at all, which is not the same as not run.
-        cells = [view.cell.name for view in views if view.cell.backend == names[name]]
-        table[name] = {cell: states[cell].get(name, FieldState(Shown.NOT_RUN)) for cell in cells}
+        cells = [view.cell.name for view in views if view.cell.backend in backends[name]]
+        table[name] = {cell: states.get(cell, nothing).get(name, FieldState(Shown.NOT_RUN)) for cell in cells}
     return table
 
 
