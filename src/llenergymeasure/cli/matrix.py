@@ -61,7 +61,7 @@ def merge_command(
     from llenergymeasure.errors import RequestError
     from llenergymeasure.matrix import history
     from llenergymeasure.matrix.html import html
-    from llenergymeasure.matrix.merge import merge, read_folder
+    from llenergymeasure.matrix.merge import merge, read_folder, without_collector
     from llenergymeasure.matrix.page import markdown, summary, totals
     from llenergymeasure.matrix.records import in_words, write_text
     from llenergymeasure.matrix.spec import load
@@ -71,8 +71,9 @@ def merge_command(
             f"-o {output}: the page in HTML is written beside it", "give the name of the one in Markdown"
         )
     try:
-        matrix = merge(read_folder(records), load(spec), history.read_folder(records))
-        pages = {output: markdown(matrix), output.with_suffix(".html"): html(matrix, output.parent)}
+        with without_collector():
+            matrix = merge(read_folder(records), load(spec), history.read_folder(records))
+            pages = {output: markdown(matrix), output.with_suffix(".html"): html(matrix, output.parent)}
         for path, text in pages.items():
             write_text(text, path)
     except KeyboardInterrupt:

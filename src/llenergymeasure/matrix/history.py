@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from llenergymeasure.errors import RequestError
-from llenergymeasure.matrix.merge import Run, reduced
+from llenergymeasure.matrix.merge import Run, field_states, reduced
 from llenergymeasure.matrix.records import CellRecord, Outcome, document_of, read, write, write_text
 
 FOLDER = "history"
@@ -26,7 +26,8 @@ def replace(record: CellRecord, path: Path) -> str:
     problem = ""
     if path.exists():
         try:
-            keep(reduced(read(path)), path.parent)
+            earlier = read(path)
+            keep(reduced(earlier, field_states(earlier)), path.parent)
         except RequestError as error:
             problem = f"the earlier record is not kept: {error.cause}"
     write(record, path)

@@ -4,7 +4,7 @@ import base64
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
@@ -201,7 +201,7 @@ def _cell_data(view: CellView, link: str) -> dict[str, Any]:
     }
     if record is None:
         return row | {"facts": {"no record": views.no_record(view.cell).removeprefix("no record: ")}, "findings": []}
-    return row | {"ended": record.ended, "facts": _facts(record), "findings": _findings(record)}
+    return row | {"ended": record.ended, "facts": _facts(record, view.coverage), "findings": _findings(record)}
 
 
 def _run_data(run: Run) -> list[Any]:
@@ -210,7 +210,7 @@ def _run_data(run: Run) -> list[Any]:
     return [run.ended, str(run.status), *figures, (run.commit or "")[:12]]
 
 
-def _facts(record: CellRecord) -> dict[str, str]:
+def _facts(record: CellRecord, coverage: Mapping[str, int]) -> dict[str, str]:
     """What the figures of a run depend on, in words; what is not known is left out."""
     host = asdict(record.host)
     facts = {
@@ -229,7 +229,7 @@ def _facts(record: CellRecord) -> dict[str, str]:
         "GPU": ", ".join(host["gpus"]),
         "driver": host["driver"],
         "commit": (record.commit or "") + (" with changes" if record.dirty else ""),
-        "coverage": ", ".join(f"{number} {word}" for word, number in views.coverage(record).items()),
+        "coverage": ", ".join(f"{number} {word}" for word, number in coverage.items()),
     }
     return {name: str(value) for name, value in facts.items() if value}
 

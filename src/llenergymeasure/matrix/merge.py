@@ -1,16 +1,21 @@
 """Many records into one view: the newest of each pinned cell, each field's rung in it, and how its runs went on."""
 
+import gc
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
+from itertools import islice
 from pathlib import Path
 
 from llenergymeasure.matrix.records import CellRecord, Outcome, counts, read
 from llenergymeasure.matrix.spec import Cell, Spec
 
 RUNGS = ("declared", "sent", "accepted", "effective", "observed")
+
+_BAD_KEPT = 20  # where everything breaks, the first tests say why
 
 
 class Shown(StrEnum):
@@ -42,7 +47,7 @@ class Run:
         cell: the cell's name.
         counts: how many tests ended each way; a kind that none did may be left out.
         fields: how many fields stood at each rung, or failed, absent, not run.
-        bad: the tests that ended badly, by identity, and why.
+        bad: the first tests that ended badly, by identity, and why; `counts` says how many there were.
         started: UTC, ISO 8601; so is `ended`.
     """
 
@@ -73,13 +78,16 @@ class CellView:
     """One pinned cell; without a record it is red where one is expected, else it was not run.
 
     Attributes:
+        record: the newest, without its audits' reports: `coverage` and the matrix's fields have what counts of them.
         behind_days: how much older its record is than the newest record of the matrix.
+        coverage: how many parameters the coverage audit counts as what, in its words.
         runs: all that is known of it, the oldest first; the last is that of `record`.
     """
 
     cell: Cell
     record: CellRecord | None
     behind_days: int = 0
+    coverage: Mapping[str, int] = field(default_factory=dict)
     runs: tuple[Run, ...] = ()
 
     @property
@@ -121,46 +129,81 @@ def read_folder(folder: Path) -> Iterator[CellRecord]:
     return (read(path) for path in sorted(folder.glob("*.json")))
 
 
+@contextmanager
+def without_collector() -> Iterator[None]:
+    """While many records are read: they are a million small objects without a cycle, to be gone through in vain."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
 def merge(records: Iterable[CellRecord], spec: Spec, history: Iterable[Run] = ()) -> Matrix:
     """Of each cell the newest record is held, of all others what the trend needs.
 
     Args:
         history: earlier runs, whose records are gone.
     """
-    newest: dict[str, CellRecord] = {}
-    runs: dict[str, dict[str, Run]] = {cell.name: {} for cell in spec.cells}
+    newest: dict[str, _Read] = {}
+    runs: dict[str, dict[str, Run]] = {}
     for run in history:
         runs.setdefault(run.cell, {})[run.started] = run
     for record in records:
         name = record.cell.name
-        known = newest.get(name)
-        older, newer = (known, record) if known is None or _time(record) > _time(known) else (record, known)
-        newest[name] = newer
-        if older is not None:
-            runs.setdefault(name, {})[older.started] = reduced(older)
-    states = {cell.name: field_states(newest[cell.name]) for cell in spec.cells if cell.name in newest}
-    last = max((_time(newest[name]) for name in states), default=None)
+        states = field_states(record)
+        run = reduced(record, states)
+        runs.setdefault(name, {})[run.started] = run
+        if name not in newest or _time(run) > _time(newest[name].record):
+            newest[name] = _Read(_without_reports(record), states, _coverage(record))
+    found = {cell.name: newest[cell.name] for cell in spec.cells if cell.name in newest}
+    last = max((_time(part.record) for part in found.values()), default=None)
     views = []
     for cell in spec.cells:
-        found = newest.get(cell.name)
-        behind_days = (last - _time(found)).days if found and last else 0
-        if found:
-            runs[cell.name][found.started] = reduced(found, states[cell.name])
-        views.append(CellView(cell, found, behind_days, tuple(sorted(runs[cell.name].values(), key=_time))))
-    return Matrix(tuple(views), _fields(views, states), tuple(sorted(newest.keys() - states.keys())))
+        of_cell = tuple(sorted(runs.get(cell.name, {}).values(), key=_time))
+        part = found.get(cell.name)
+        if part is None or last is None:
+            views.append(CellView(cell, None, runs=of_cell))
+        else:
+            behind_days = (last - _time(part.record)).days
+            views.append(CellView(cell, part.record, behind_days, part.coverage, of_cell))
+    fields = _fields(views, {name: part.states for name, part in found.items()})
+    return Matrix(tuple(views), fields, tuple(sorted(newest.keys() - found.keys())))
 
 
-def reduced(record: CellRecord, states: Mapping[str, FieldState] | None = None) -> Run:
-    """`states` are the record's own, where they are known already."""
-    shown = (field_states(record) if states is None else states).values()
+@dataclass(frozen=True)
+class _Read:
+    record: CellRecord
+    states: Mapping[str, FieldState]
+    coverage: Mapping[str, int]
+
+
+def _without_reports(record: CellRecord) -> CellRecord:
+    """A report is half of a record, and of many records it would fill the memory."""
+    audits = {name: replace(audit, report=None) for name, audit in record.audits.items()}
+    return replace(record, audits=audits)
+
+
+def _coverage(record: CellRecord) -> dict[str, int]:
+    audit = record.audits.get("coverage")
+    # The audit reports a list of versions; in a cell that is the installed one.
+    reports = (audit.report or {}).get("versions", []) if audit else []
+    return dict(reports[0].get("counts", {})) if len(reports) == 1 else {}
+
+
+def reduced(record: CellRecord, states: Mapping[str, FieldState]) -> Run:
+    """`states` are those of the record's own fields."""
+    bad = ((name, case.reason) for name, case in record.tests.items() if case.outcome.bad)
     return Run(
         cell=record.cell.name,
         runner=record.runner,
         status=record.status,
         reason=record.reason,
         counts={outcome: number for outcome, number in counts(record).items() if number},
-        fields=dict(Counter(str(state.shown) for state in shown)),
-        bad={name: case.reason for name, case in record.tests.items() if case.outcome.bad},
+        fields=dict(Counter(str(state.shown) for state in states.values())),
+        bad=dict(islice(bad, _BAD_KEPT)),
         commit=record.commit,
         dirty=record.dirty,
         started=record.started,

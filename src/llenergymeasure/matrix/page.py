@@ -38,7 +38,11 @@ def summary(matrix: Matrix) -> str:
     """The state of all cells in one line."""
     green = len(matrix.cells) - len(matrix.red) - len(matrix.not_run)
     parts = [f"{green} of {len(matrix.cells)} cells passed", f"{len(matrix.red)} red", f"{len(matrix.not_run)} not run"]
-    fields = [f"{len(view.rows)} of {view.backend}" for view in views.backends(matrix)]
+    first = {view.cell.backend: view.cell.name for view in reversed(matrix.cells)}
+    fields = [
+        f"{sum(name in states for states in matrix.fields.values())} of {backend}"
+        for backend, name in sorted(first.items())
+    ]
     return f"{', '.join(parts)}; fields: {', '.join(fields)}"
 
 

@@ -38,10 +38,11 @@ class Outcome(StrEnum):
 
     @property
     def bad(self) -> bool:
-        return self.rank >= Outcome.FAILED.rank
+        return self in _BAD
 
 
 _RANKS = {outcome: rank for rank, outcome in enumerate(Outcome)}
+_BAD = tuple(outcome for outcome in Outcome if outcome.rank >= Outcome.FAILED.rank)
 
 
 def worst(outcomes: Iterable[Outcome]) -> Outcome:
@@ -252,7 +253,7 @@ def _case(row: Mapping[str, Any]) -> Case:
 
 
 def _pairs(rows: Iterable[Mapping[str, str]]) -> tuple[tuple[str, str], ...]:
-    return tuple((sys.intern(row["field"]), sys.intern(row["rung"])) for row in rows)
+    return tuple([(row["field"], row["rung"]) for row in rows])
 
 
 def read(path: Path) -> CellRecord:

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 
 from packaging.utils import canonicalize_name
 
@@ -47,9 +48,6 @@ class BackendView:
         rows: each field and its state in each column.
         totals: how many fields show what, in each column, the best first.
         proven: the share of fields that a running model proves, "" where nothing was run.
-        low: fields below `accepted`, each once for each reason.
-        parameters: how many parameters the coverage audit counts as what, None in a column without its report.
-        not_run: why tests were not run, and how many in each column.
     """
 
     backend: str
@@ -58,9 +56,23 @@ class BackendView:
     rows: tuple[tuple[str, tuple[FieldState, ...]], ...]
     totals: tuple[tuple[str, tuple[int, ...]], ...]
     proven: tuple[str, ...]
-    low: tuple[Finding, ...]
-    parameters: tuple[tuple[str, tuple[int | None, ...]], ...]
-    not_run: tuple[tuple[str, tuple[int, ...]], ...]
+
+    @cached_property
+    def low(self) -> tuple[Finding, ...]:
+        """Fields below `accepted`, each once for each reason."""
+        return tuple(_low(self.rows, [view.cell.name for view in self.cells]))
+
+    @cached_property
+    def parameters(self) -> tuple[tuple[str, tuple[int | None, ...]], ...]:
+        """How many parameters the coverage audit counts as what, None in a column without its report."""
+        numbers = [view.coverage for view in self.cells]
+        words = dict.fromkeys(word for number in numbers for word in number)
+        return tuple((word, tuple(number.get(word) for number in numbers)) for word in words)
+
+    @cached_property
+    def not_run(self) -> tuple[tuple[str, tuple[int, ...]], ...]:
+        """Why tests were not run, and how many in each column."""
+        return _not_run(self.cells)
 
 
 def backends(matrix: Matrix) -> list[BackendView]:
@@ -82,9 +94,6 @@ def _backend(matrix: Matrix, backend: str) -> BackendView:
         rows=rows,
         totals=tuple((str(word), tuple(number[word] for number in numbers)) for word in (*reversed(RUNGS), *Shown)),
         proven=tuple(_proven(number) for number in numbers),
-        low=tuple(_low(rows, names)),
-        parameters=_parameters(views),
-        not_run=_not_run(views),
     )
 
 
@@ -106,39 +115,22 @@ def _low(rows: Iterable[tuple[str, tuple[FieldState, ...]]], names: list[str]) -
             yield Finding(shown, field, reason, tuple(found))
 
 
-def _parameters(views: tuple[CellView, ...]) -> tuple[tuple[str, tuple[int | None, ...]], ...]:
-    numbers = [coverage(view.record) if view.record else {} for view in views]
-    return tuple((word, tuple(number.get(word) for number in numbers)) for word in {w: 0 for n in numbers for w in n})
-
-
-def coverage(record: CellRecord) -> dict[str, int]:
-    """The audit's own counts, in its order and its words."""
-    audit = record.audits.get("coverage")
-    # The audit reports a list of versions; in a cell that is the installed one.
-    reports = (audit.report or {}).get("versions", []) if audit else []
-    return dict(reports[0].get("counts", {})) if len(reports) == 1 else {}
-
-
 def _not_run(views: tuple[CellView, ...]) -> tuple[tuple[str, tuple[int, ...]], ...]:
     """Reasons that differ only in the details behind the first colon count as one."""
-    numbers = [_skips(view.record) for view in views]
-    details: dict[str, set[str]] = {}
-    for number in numbers:
-        for reason in number:
-            details.setdefault(reason.partition(": ")[0], set()).add(reason)
-    rows = [
-        (
-            next(iter(reasons)) if len(reasons) == 1 else head,
-            tuple(sum(n[reason] for reason in reasons) for n in numbers),
-        )
-        for head, reasons in details.items()
-    ]
+    whole: dict[str, str] = {}
+    numbers = []
+    for view in views:
+        number: Counter[str] = Counter()
+        for case in view.record.tests.values() if view.record else ():
+            if case.outcome is Outcome.SKIPPED:
+                reason = case.reason or "no reason given"
+                head = reason.partition(": ")[0]
+                number[head] += 1
+                if whole.setdefault(head, reason) != reason:
+                    whole[head] = head
+        numbers.append(number)
+    rows = [(reason, tuple(number[head] for number in numbers)) for head, reason in whole.items()]
     return tuple(sorted(rows, key=lambda row: (-sum(row[1]), row[0])))
-
-
-def _skips(record: CellRecord | None) -> Counter[str]:
-    cases = record.tests.values() if record else ()
-    return Counter(case.reason or "no reason given" for case in cases if case.outcome is Outcome.SKIPPED)
 
 
 def red(matrix: Matrix) -> list[Finding]:

@@ -80,17 +80,18 @@
       table.columns = columns;
       found[table.kind] += table.found.length;
       all[table.kind] += table.rows.length;
-      (table.kind === "field" ? showFields : showTests)(table, off);
+      (table.kind === "field" ? showFields : showTests)(table);
     }
+    const cells = data.cells.filter((cell) => (!want.backend || cell.backend === want.backend) && (!want.cell || cell.name === want.cell));
+    const backends = new Set(cells.map((cell) => cell.backend));
+    for (const section of document.querySelectorAll("section.backend")) section.hidden = !backends.has(section.dataset.backend);
     for (const row of byId("overview").tBodies[0].rows) {
-      const cell = data.cells[Number(row.dataset.cell)];
-      row.hidden = Boolean((want.backend && cell.backend !== want.backend) || (want.cell && cell.name !== want.cell));
+      row.hidden = !cells.includes(data.cells[Number(row.dataset.cell)]);
     }
     byId("count").textContent = `${numbers.format(found.field)} of ${numbers.format(all.field)} fields and ${numbers.format(found.test)} of ${numbers.format(all.test)} tests match`;
     remember(want);
   }
-  function showFields(table, off) {
-    table.table.closest("section").hidden = off;
+  function showFields(table) {
     table.table.closest(".scroll").hidden = !table.found.length;
     const kept = new Set(table.found);
     for (const row of table.rows) row.row.hidden = !kept.has(row);
@@ -104,8 +105,7 @@
     table.key = key;
     for (const row of table.table.rows) [...row.cells].slice(1).forEach((cell, index) => { cell.hidden = !table.columns[index]; });
   }
-  function showTests(table, off) {
-    table.section.hidden = off;
+  function showTests(table) {
     table.table.closest(".scroll").hidden = !table.found.length;
     const rows = ordered(table).slice(0, table.shown).map((row) => testRow(table, row));
     table.table.tBodies[0].replaceChildren(...rows);
@@ -119,7 +119,7 @@
   function testRow(table, row) {
     const [, file, name] = /^(.*?::)?(.*)$/s.exec(row.name);
     const label = codeWithBreaks(name);
-    if (file) label.prepend(make("span", { class: "file" }, file.replace(/^tests\/integration\//, "")), make("wbr"));
+    if (file) label.prepend(make("span", { class: "file" }, file.replace(`tests/integration/${table.backend}/`, "")));
     const cells = row.states.map((state, index) => {
       const link = data.cells[table.cells[index]].file;
       return make("td", { class: state.replace(" ", "-") }, state === "absent" || !link ? state : make("a", { href: link }, state));
@@ -286,10 +286,10 @@
     const heads = [make("th", { scope: "col" }, "Test"), ...table.cells.map((index) => make("th", { scope: "col" }, data.cells[index].short))];
     table.table = make("table", { class: "matrix tests" }, make("caption", {}, `Every test of ${table.backend}`), make("thead", {}, make("tr", {}, ...heads)), make("tbody"));
     table.more = make("button", { type: "button", class: "more" });
-    table.more.addEventListener("click", () => { table.shown += 200; showTests(table, false); });
-    table.section = make("section", {}, make("h3", { id }, table.backend),
+    table.more.addEventListener("click", () => { table.shown += 200; showTests(table); });
+    const section = make("section", { class: "backend", "data-backend": table.backend }, make("h3", { id }, table.backend),
       make("div", { class: "scroll tall", role: "region", "aria-labelledby": id, tabindex: "0" }, table.table), table.more);
-    byId("test-tables").append(table.section);
+    byId("test-tables").append(section);
   }
   document.documentElement.classList.add("js");
   filters.hidden = false;
@@ -298,7 +298,7 @@
   for (const table of tables) {
     sortable(table.table, (index, down) => {
       table.sort = { column: index - 1, down };
-      (table.kind === "field" ? showFields : showTests)(table, false);
+      (table.kind === "field" ? showFields : showTests)(table);
     });
   }
   sortable(byId("overview"), sortOverview);
