@@ -47,6 +47,7 @@
       for (const cell of part.cells) if (place in cell.reasons) reasons[cell.cell] = cell.reasons[place];
       return { name, place, states, reasons, text: [name, ...[...new Set(Object.values(reasons))].map((index) => data.reasons[index])].join("\n").toLowerCase() };
     });
+    rows.sort((one, other) => collator.compare(one.name, other.name));
     return { kind: "test", backend: part.backend, part, cells, rows, found: rows, sort: null, shown: SHOWN };
   });
   const tables = [...fieldTables, ...testTables];
@@ -304,7 +305,8 @@
   sortable(byId("overview"), sortOverview);
   recall();
   apply();
-  filters.addEventListener("input", debounced(() => { for (const table of testTables) table.shown = SHOWN; apply(); }));
+  const changed = debounced(() => { for (const table of testTables) table.shown = SHOWN; apply(); });
+  for (const event of ["input", "change"]) filters.addEventListener(event, changed);
   filters.addEventListener("submit", (event) => event.preventDefault());
   filters.addEventListener("reset", () => setTimeout(apply));
   window.addEventListener("hashchange", () => { recall(); apply(); });
