@@ -289,7 +289,7 @@
     table.more = make("button", { type: "button", class: "more" });
     table.more.addEventListener("click", () => { table.shown += 200; showTests(table); });
     const section = make("section", { class: "backend", "data-backend": table.backend }, make("h3", { id }, table.backend),
-      make("div", { class: "scroll tall", role: "region", "aria-labelledby": id, tabindex: "0" }, table.table), table.more);
+      make("div", { class: "scroll tall", role: "region", "aria-label": `Every test of ${table.backend}`, tabindex: "0" }, table.table), table.more);
     byId("test-tables").append(section);
   }
   document.documentElement.classList.add("js");
