@@ -9,7 +9,7 @@ from llenergymeasure.matrix.records import Outcome
 from llenergymeasure.matrix.views import date
 
 SHOWN = 24
-_STEP, _BAR, _HEIGHT, _MARK = 7, 5, 24, 5
+_STEP, _BAR, _HEIGHT, _MARK, _LEAST = 7, 5, 26, 5, 2.0
 _SVG = Markup(
     '<svg class="trend" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img"'
     ' aria-label="{words}">{bars}</svg>'
@@ -60,8 +60,8 @@ def _bar(run: Run, left: int, most: int) -> Markup:
     expected = _all(run) - passed(run) - run.not_run - run.failed
     bottom, drawn = float(_HEIGHT + _MARK), Markup()
     for kind, number in (("p", passed(run)), ("x", expected), ("n", run.not_run), ("f", run.failed)):
-        # What failed is seen even where it is one in a thousand.
-        height = max(_HEIGHT * number / most, 2.0 if kind == "f" else 0) if number else 0
+        # What failed is seen even where it is one in a thousand; the room for it is left above the highest bar.
+        height = max((_HEIGHT - _LEAST) * number / most, _LEAST if kind == "f" else 0) if number else 0
         if height:
             bottom -= height
             drawn += _RECT.format(kind=kind, x=left, y=max(bottom, 0), width=_BAR, height=height)
