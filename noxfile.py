@@ -54,8 +54,10 @@ def _tell(session: nox.Session, what: str, how_long: str) -> None:
 @nox.session(python=PYTHONS or None, tags=["check"])
 def tests(session: nox.Session) -> None:
     """Unit and end-to-end tests on every Python 3.11 to 3.13 that is here."""
-    _tell(session, "this project, pytest, jsonschema and nox into .nox (80 MB)", "1 minute for each Python")
-    session.install("-e", ".", "pytest>=8.3", "pytest-xdist>=3.6", "jsonschema>=4.23", "nox>=2025.2.9")
+    _tell(session, "this project, pytest, jsonschema, selenium and nox into .nox (120 MB)", "1 minute for each Python")
+    session.install(
+        "-e", ".", "pytest>=8.3", "pytest-xdist>=3.6", "jsonschema>=4.23", "nox>=2025.2.9", "selenium>=4.25"
+    )
     session.run("pytest", "-n", "auto", *(session.posargs or ["tests/unit", "tests/e2e"]))
 
 
@@ -145,7 +147,7 @@ def _gpu_answers() -> bool:
 
 @nox.session(tags=["matrix"])
 def matrix(session: nox.Session) -> None:
-    """Merge the records of all cells into docs/compatibility.md."""
+    """Merge the records of all cells into docs/compatibility.md and docs/compatibility.html."""
     _tell(session, "this project into .nox (50 MB)", "half a minute")
     session.install("-e", ".")
     session.run("llem", "matrix", "merge", *session.posargs)

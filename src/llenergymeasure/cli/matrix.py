@@ -59,16 +59,30 @@ def merge_command(
     output: Annotated[Path, typer.Option("-o", "--output", help="the page")] = Path("docs/compatibility.md"),
     spec: _SpecPath = Path("matrix.toml"),
 ) -> None:
-    """Merge records into the compatibility page; exit code 1 if a cell is red or missing."""
-    from llenergymeasure.matrix.merge import merge, read_folder
-    from llenergymeasure.matrix.page import markdown, totals
+    """Merge records into the compatibility page, in Markdown and in HTML; exit code 1 if a cell is red or missing."""
+    from llenergymeasure.errors import RequestError
+    from llenergymeasure.matrix import history
+    from llenergymeasure.matrix.html import html
+    from llenergymeasure.matrix.merge import merge, read_folder, without_collector
+    from llenergymeasure.matrix.page import markdown, summary, totals
     from llenergymeasure.matrix.records import bad_tests, in_words, write_text
     from llenergymeasure.matrix.spec import load
 
-    matrix = merge(read_folder(records), load(spec))
-    write_text(markdown(matrix), output)
+    if output.suffix == ".html":
+        raise RequestError(
+            f"-o {output}: the page in HTML is written beside it", "give the name of the one in Markdown"
+        )
+    try:
+        with without_collector():
+            matrix = merge(read_folder(records), load(spec), history.read_folder(records))
+            pages = {output: markdown(matrix), output.with_suffix(".html"): html(matrix, output.parent)}
+        for path, text in pages.items():
+            write_text(text, path)
+    except KeyboardInterrupt:
+        typer.echo("interrupted; the pages are as they were", err=True)
+        raise typer.Exit(130) from None
     typer.echo(totals(matrix))
-    typer.echo(f"{output}: {len(matrix.cells)} cells, {len(matrix.fields)} fields")
+    typer.echo(f"{', '.join(map(str, pages))}: {summary(matrix)}")
     for view in matrix.red:
         reason = in_words(view.record) if view.record else f"no record in {records}"
         typer.echo(f"  red: {view.cell.name}: {view.status}{': ' + reason if reason else ''}")

@@ -1,15 +1,21 @@
-"""Many records into one view: the newest of each pinned cell, and each field's rung in each cell."""
+"""Many records into one view: the newest of each pinned cell, each field's rung in it, and how its runs went on."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+import gc
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
+from itertools import islice
 from pathlib import Path
 
-from llenergymeasure.matrix.records import CellRecord, Outcome, read
+from llenergymeasure.matrix.records import CellRecord, Outcome, counts, read
 from llenergymeasure.matrix.spec import Cell, Spec
 
 RUNGS = ("declared", "sent", "accepted", "effective", "observed")
+
+_BAD_KEPT = 20  # where everything breaks, the first tests say why
 
 
 class Shown(StrEnum):
@@ -34,16 +40,55 @@ class FieldState:
 
 
 @dataclass(frozen=True)
+class Run:
+    """What stays of one run of a cell once a newer record has taken its place.
+
+    Attributes:
+        cell: the cell's name.
+        counts: how many tests ended each way; a kind that none did may be left out.
+        fields: how many fields stood at each rung, or failed, absent, not run.
+        bad: the first tests that ended badly, by identity, and why; `counts` says how many there were.
+        started: UTC, ISO 8601; so is `ended`.
+    """
+
+    cell: str
+    runner: str
+    status: Outcome
+    reason: str
+    counts: Mapping[Outcome, int]
+    fields: Mapping[str, int]
+    bad: Mapping[str, str]
+    commit: str | None
+    dirty: bool | None
+    started: str
+    ended: str
+    duration_s: float
+
+    @property
+    def not_run(self) -> int:
+        return self.counts.get(Outcome.SKIPPED, 0)
+
+    @property
+    def failed(self) -> int:
+        return sum(number for outcome, number in self.counts.items() if outcome.bad)
+
+
+@dataclass(frozen=True)
 class CellView:
     """One pinned cell; without a record it is red where one is expected, else it was not run.
 
     Attributes:
+        record: the newest, without its audits' reports: `coverage` and the matrix's fields have what counts of them.
         behind_days: how much older its record is than the newest record of the matrix.
+        coverage: how many parameters the coverage audit counts as what, in its words.
+        runs: all that is known of it, the oldest first; the last is that of `record`.
     """
 
     cell: Cell
     record: CellRecord | None
     behind_days: int = 0
+    coverage: Mapping[str, int] = field(default_factory=dict)
+    runs: tuple[Run, ...] = ()
 
     @property
     def status(self) -> str:
@@ -79,43 +124,109 @@ class Matrix:
         return tuple(view for view in self.cells if view.record is None and not view.red)
 
 
-def read_folder(folder: Path) -> list[CellRecord]:
+def read_folder(folder: Path) -> Iterator[CellRecord]:
     """Every record in a folder; one that cannot be read stops the merge, since leaving it out would hide it."""
-    return [read(path) for path in sorted(folder.glob("*.json"))]
+    return (read(path) for path in sorted(folder.glob("*.json")))
 
 
-def merge(records: Iterable[CellRecord], spec: Spec) -> Matrix:
-    newest: dict[str, CellRecord] = {}
+@contextmanager
+def without_collector() -> Iterator[None]:
+    """While many records are read: they are a million small objects without a cycle, to be gone through in vain."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def merge(records: Iterable[CellRecord], spec: Spec, history: Iterable[Run] = ()) -> Matrix:
+    """Of each cell the newest record is held, of all others what the trend needs.
+
+    Args:
+        history: earlier runs, whose records are gone.
+    """
+    newest: dict[str, _Read] = {}
+    runs: dict[str, dict[str, Run]] = {}
+    for run in history:
+        runs.setdefault(run.cell, {})[run.started] = run
     for record in records:
-        known = newest.get(record.cell.name)
-        if known is None or _time(record) > _time(known):
-            newest[record.cell.name] = record
-    pinned = {cell.name for cell in spec.cells}
-    strays = tuple(sorted(set(newest) - pinned))
-    times = [_time(record) for name, record in newest.items() if name in pinned]
-    last = max(times, default=None)
+        name = record.cell.name
+        states = field_states(record)
+        run = reduced(record, states)
+        runs.setdefault(name, {})[run.started] = run
+        if name not in newest or _time(run) > _time(newest[name].record):
+            newest[name] = _Read(_without_reports(record), states, _coverage(record))
+    found = {cell.name: newest[cell.name] for cell in spec.cells if cell.name in newest}
+    last = max((_time(part.record) for part in found.values()), default=None)
     views = []
     for cell in spec.cells:
-        found = newest.get(cell.name)
-        behind_days = (last - _time(found)).days if found and last else 0
-        views.append(CellView(cell, found, behind_days))
-    return Matrix(tuple(views), _fields(views), strays)
+        of_cell = tuple(sorted(runs.get(cell.name, {}).values(), key=_time))
+        part = found.get(cell.name)
+        if part is None or last is None:
+            views.append(CellView(cell, None, runs=of_cell))
+        else:
+            behind_days = (last - _time(part.record)).days
+            views.append(CellView(cell, part.record, behind_days, part.coverage, of_cell))
+    fields = _fields(views, {name: part.states for name, part in found.items()})
+    return Matrix(tuple(views), fields, tuple(sorted(newest.keys() - found.keys())))
 
 
-def _time(record: CellRecord) -> datetime:
-    return datetime.fromisoformat(record.ended)
+@dataclass(frozen=True)
+class _Read:
+    record: CellRecord
+    states: Mapping[str, FieldState]
+    coverage: Mapping[str, int]
 
 
-def _fields(views: list[CellView]) -> dict[str, dict[str, FieldState]]:
-    states = {view.cell.name: field_states(view.record) if view.record else {} for view in views}
-    names: dict[str, str] = {}
+def _without_reports(record: CellRecord) -> CellRecord:
+    """A report is half of a record, and of many records it would fill the memory."""
+    audits = {name: replace(audit, report=None) for name, audit in record.audits.items()}
+    return replace(record, audits=audits)
+
+
+def _coverage(record: CellRecord) -> dict[str, int]:
+    audit = record.audits.get("coverage")
+    # The audit reports a list of versions; in a cell that is the installed one.
+    reports = (audit.report or {}).get("versions", []) if audit else []
+    return dict(reports[0].get("counts", {})) if len(reports) == 1 else {}
+
+
+def reduced(record: CellRecord, states: Mapping[str, FieldState]) -> Run:
+    """`states` are those of the record's own fields."""
+    bad = ((name, case.reason) for name, case in record.tests.items() if case.outcome.bad)
+    return Run(
+        cell=record.cell.name,
+        runner=record.runner,
+        status=record.status,
+        reason=record.reason,
+        counts={outcome: number for outcome, number in counts(record).items() if number},
+        fields=dict(Counter(str(state.shown) for state in states.values())),
+        bad=dict(islice(bad, _BAD_KEPT)),
+        commit=record.commit,
+        dirty=record.dirty,
+        started=record.started,
+        ended=record.ended,
+        duration_s=record.duration_s,
+    )
+
+
+def _time(run: CellRecord | Run) -> datetime:
+    return datetime.fromisoformat(run.ended)
+
+
+def _fields(views: list[CellView], states: Mapping[str, Mapping[str, FieldState]]) -> dict[str, dict[str, FieldState]]:
+    backends: dict[str, set[str]] = {}
     for view in views:
-        names |= dict.fromkeys(states[view.cell.name], view.cell.backend)
+        for name in states.get(view.cell.name, ()):
+            backends.setdefault(name, set()).add(view.cell.backend)
+    nothing: Mapping[str, FieldState] = {}
     table: dict[str, dict[str, FieldState]] = {}
-    for name in sorted(names):
+    for name in sorted(backends):
         # A cell of another backend has no such field at all, which is not the same as not run.
-        cells = [view.cell.name for view in views if view.cell.backend == names[name]]
-        table[name] = {cell: states[cell].get(name, FieldState(Shown.NOT_RUN)) for cell in cells}
+        cells = [view.cell.name for view in views if view.cell.backend in backends[name]]
+        table[name] = {cell: states.get(cell, nothing).get(name, FieldState(Shown.NOT_RUN)) for cell in cells}
     return table
 
 

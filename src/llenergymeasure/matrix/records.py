@@ -2,9 +2,11 @@
 
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from llenergymeasure.matrix.spec import Cell
 SCHEMA = 1
 KIND = "llenergymeasure cell record"
 REASON_CHARACTERS = 400
+_AGAIN = "run the cell again with `llem matrix run`"
 
 
 class Outcome(StrEnum):
@@ -35,10 +38,11 @@ class Outcome(StrEnum):
 
     @property
     def bad(self) -> bool:
-        return self.rank >= Outcome.FAILED.rank
+        return self in _BAD
 
 
 _RANKS = {outcome: rank for rank, outcome in enumerate(Outcome)}
+_BAD = tuple(outcome for outcome in Outcome if outcome.rank >= Outcome.FAILED.rank)
 
 
 def worst(outcomes: Iterable[Outcome]) -> Outcome:
@@ -97,6 +101,7 @@ class CellRecord:
         commit: of the checkout, None where it is no git checkout; `dirty` where files differed from it.
         started: UTC, ISO 8601; so is `ended`.
         image_digest: of the container image, None where the runner uses none.
+        origin: the file that it was read from; no part of what is written.
     """
 
     cell: Cell
@@ -117,6 +122,10 @@ class CellRecord:
     duration_s: float
     image_digest: str | None = None
     problems: tuple[str, ...] = field(default=())
+    origin: Path | None = field(default=None, compare=False)
+
+
+_KEYS = tuple(name for name in CellRecord.__dataclass_fields__ if name != "origin")
 
 
 def counts(record: CellRecord) -> dict[Outcome, int]:
@@ -148,7 +157,7 @@ def bad_tests(record: CellRecord, most: int = 10) -> list[str]:
 
 def to_json(record: CellRecord) -> str:
     document: dict[str, Any] = {"kind": KIND, "schema": SCHEMA, "name": record.cell.name}
-    document |= {key: getattr(record, key) for key in CellRecord.__dataclass_fields__}
+    document |= {key: getattr(record, key) for key in _KEYS}
     document["cell"] = _cell_row(record.cell)
     document["host"] = asdict(record.host)
     document["tests"] = {name: case_row(case) for name, case in sorted(record.tests.items())}
@@ -168,25 +177,45 @@ def _cell_row(cell: Cell) -> dict[str, Any]:
 
 def from_json(text: str, origin: str = "record") -> CellRecord:
     """Raises RequestError for another schema or anything that is not a whole record."""
-    try:
-        document = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise RequestError(f"{origin}: not JSON: {error}", "run the cell again with `llem matrix run`") from error
-    if not isinstance(document, dict) or document.get("kind") != KIND:
-        raise RequestError(f"{origin}: not a cell record", "give a file that `llem matrix run` wrote")
-    if document.get("schema") != SCHEMA:
-        raise RequestError(
-            f"{origin}: record schema {document.get('schema')!r}, this version of llem reads {SCHEMA}",
-            "run the cell again with `llem matrix run`, or read it with the version of llem that wrote it",
-        )
+    document = document_of(text, origin, KIND, SCHEMA)
     try:
         return _record(document)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise RequestError(f"{origin}: not a whole cell record ({error!r})", "run the cell again") from error
+        raise RequestError(f"{origin}: not a whole cell record ({error!r})", _AGAIN) from error
+
+
+def document_of(text: str, origin: str, kind: str, schema: int, instead: str = _AGAIN) -> dict[str, Any]:
+    """The JSON object of one kind and one schema, which goes up with every change that an older llem would misread.
+
+    Raises:
+        RequestError: it is no such object, or its schema is another; the remedy for an older one is `instead`.
+    """
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise RequestError(f"{origin}: not JSON: {error}", instead) from error
+    if not isinstance(document, dict) or document.get("kind") != kind:
+        words = kind.removeprefix("llenergymeasure ")
+        raise RequestError(f"{origin}: not a {words}", "give a file that `llem matrix run` wrote")
+    found = document.get("schema")
+    if type(found) is not int or found != schema:  # True and 1.0 are equal to 1, and no schema
+        newer = type(found) is int and found > schema
+        remedy = "update llem to the version that wrote it" if newer else instead
+        raise RequestError(f"{origin}: record schema {found!r}, this version of llem reads {schema}", remedy)
+    return document
 
 
 def _record(document: dict[str, Any]) -> CellRecord:
-    values = {key: document[key] for key in CellRecord.__dataclass_fields__}
+    for key in document.keys() - {"kind", "schema", "name", *_KEYS}:
+        # What a key says that is not known could change what the others mean.
+        raise ValueError(f"unknown key {key}")
+    values = {key: document[key] for key in _KEYS}
+    for key in ("runner", "runner_why", "reason", "python", "platform", "started", "ended"):
+        if not isinstance(document[key], str):
+            raise TypeError(f"{key} is not a text")
+    for key in ("started", "ended"):
+        if datetime.fromisoformat(document[key]).tzinfo is None:
+            raise ValueError(f"{key} has no time zone")
     cell = dict(document["cell"])
     cell["requirements"] = tuple(cell["requirements"])
     cell["without"] = tuple(cell.get("without", ()))
@@ -201,9 +230,13 @@ def _record(document: dict[str, Any]) -> CellRecord:
         "status": Outcome(document["status"]),
         "tests": cases_from_rows(document["tests"]),
         "audits": audits,
+        "packages": dict(document["packages"]),
         "problems": tuple(document["problems"]),
     }
-    return CellRecord(**values)
+    record = CellRecord(**values)
+    if document["name"] != record.cell.name:
+        raise ValueError(f"it is named {document['name']!r} and is of {record.cell.name}")
+    return record
 
 
 def case_row(case: Case) -> dict[str, Any]:
@@ -217,16 +250,22 @@ def case_row(case: Case) -> dict[str, Any]:
 
 
 def cases_from_rows(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, Case]:
-    kinds = {str(outcome): outcome for outcome in Outcome}
-    return {
-        name: Case(
-            kinds[row["outcome"]],
-            row["duration_s"],
-            row.get("reason", ""),
-            tuple((proof["field"], proof["rung"]) for proof in row["proves"]) if "proves" in row else (),
-        )
-        for name, row in rows.items()
-    }
+    return {sys.intern(name): _case(row) for name, row in rows.items()}
+
+
+_KINDS = {str(outcome): outcome for outcome in Outcome}
+
+
+def _case(row: Mapping[str, Any]) -> Case:
+    duration_s, reason = row["duration_s"], row.get("reason", "")
+    if not isinstance(reason, str) or not isinstance(duration_s, int | float):
+        raise TypeError(f"a test's row is {row!r}")
+    proves = row.get("proves")
+    return Case(_KINDS[row["outcome"]], duration_s, reason, _pairs(proves) if proves else ())
+
+
+def _pairs(rows: Iterable[Mapping[str, str]]) -> tuple[tuple[str, str], ...]:
+    return tuple([(row["field"], row["rung"]) for row in rows])
 
 
 def read(path: Path) -> CellRecord:
@@ -234,7 +273,7 @@ def read(path: Path) -> CellRecord:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise RequestError(f"{path}: cannot be read ({error})", "give a file that `llem matrix run` wrote") from error
-    return from_json(text, str(path))
+    return replace(from_json(text, str(path)), origin=path)
 
 
 def write(record: CellRecord, path: Path) -> None:

@@ -4,8 +4,8 @@ import dataclasses
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from llenergymeasure.matrix import host
-from llenergymeasure.matrix.records import CellRecord, bad_tests, counts, in_words, write
+from llenergymeasure.matrix import history, host
+from llenergymeasure.matrix.records import CellRecord, bad_tests, counts, in_words
 from llenergymeasure.matrix.runners import base
 from llenergymeasure.matrix.spec import Cell
 
@@ -42,7 +42,7 @@ def run_cells(
     say: Callable[[str], None],
     detail: Callable[[str], None] = lambda _: None,
 ) -> list[CellRecord]:
-    """One record each in `records`, replacing an earlier one, also where the run died.
+    """One record each in `records`, also where the run died; of the one that it replaces the history keeps the figures.
 
     Args:
         say: gets one line for each cell once it has ended, and one for each of its tests that is bad.
@@ -54,7 +54,8 @@ def run_cells(
         out_dir = work_folder(checkout, cell) / "out"
         record = runner.run(cell, checkout, out_dir, cell.deadline_s, detail)
         record = dataclasses.replace(record, runner_why=why)
-        write(record, records / f"{cell.name}.json")
+        if problem := history.replace(record, records / f"{cell.name}.json"):
+            say(f"{cell.name}: {problem}")
         say(ended(record, out_dir / base.LOG, checkout))
         for line in bad_tests(record):
             say(f"  {line}")

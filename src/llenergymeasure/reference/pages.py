@@ -12,6 +12,8 @@ from llenergymeasure.audit.coverage import fields_of
 from llenergymeasure.config.bindings import Section
 from llenergymeasure.config.models import ExperimentConfig
 from llenergymeasure.core.results import Result
+from llenergymeasure.matrix import history
+from llenergymeasure.matrix.html import html
 from llenergymeasure.matrix.merge import RUNGS, CellView, Matrix, Shown, merge, read_folder
 from llenergymeasure.matrix.page import markdown
 from llenergymeasure.matrix.spec import load
@@ -52,8 +54,9 @@ class Table:
 def generated_pages(checkout: Path) -> dict[Path, str]:
     """Path and text of every generated page; the same checkout gives the same text."""
     docs = checkout / "docs"
-    matrix = merge(read_folder(docs / "records"), load(checkout / "matrix.toml"))
-    pages = {docs / "compatibility.md": markdown(matrix)}
+    records = docs / "records"
+    matrix = merge(read_folder(records), load(checkout / "matrix.toml"), history.read_folder(records))
+    pages = {docs / "compatibility.md": markdown(matrix), docs / "compatibility.html": html(matrix, docs)}
     for backend in BACKENDS:
         pages[docs / "backends" / f"{backend}.md"] = backend_page(backend, matrix)
     example = (checkout / "examples" / "quickstart.yaml").read_text(encoding="utf-8")

@@ -22,8 +22,8 @@ def test_what_was_built_is_up_to_date_until_it_is_changed(llem: Any, checkout: P
     pages = [Path(line) for line in built.out.splitlines()]
     assert built.code == 0
     assert {str(path.relative_to(checkout)) for path in pages} == {
-        "docs/compatibility.md", "docs/backends/pytorch.md", "docs/backends/vllm.md", "docs/configuration.md",
-        "docs/result.md",
+        "docs/compatibility.md", "docs/compatibility.html", "docs/backends/pytorch.md", "docs/backends/vllm.md",
+        "docs/configuration.md", "docs/result.md",
     }  # fmt: skip
     assert llem("docs", "check", "--checkout", checkout).code == 0
     page = checkout / "docs" / "result.md"

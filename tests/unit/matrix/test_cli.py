@@ -1,4 +1,8 @@
 import json
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -179,6 +183,73 @@ def test_merge_writes_the_page_and_is_red_where_a_cell_is_missing(
 
 def test_merge_of_no_records_is_red(llem: Callable[..., Result]) -> None:
     assert llem("merge", "--records", "nowhere").exit_code == 1
+
+
+def test_merge_writes_a_page_in_html_beside_it(llem: Callable[..., Result], make_record: MakeRecord) -> None:
+    for version in ("5.0.0", "5.23.0"):
+        write(make_record(version), Path(f"docs/records/pytorch-{version}-cpu.json"))
+    merged = llem("merge", "-o", "out/page.md")
+    assert merged.exit_code == 0
+    assert "out/page.md, out/page.html: 2 of 3 cells passed, 0 red, 1 not run" in merged.output
+    assert 'href="../docs/records/pytorch-5.0.0-cpu.json"' in Path("out/page.html").read_text()
+
+
+def test_merge_takes_the_history_into_the_page(
+    llem: Callable[..., Result], asked: list[Cell], make_record: MakeRecord
+) -> None:
+    write(make_record("5.23.0", started="2026-10-01T09:00:00+00:00"), Path("records/pytorch-5.23.0-cpu.json"))
+    llem("run", "pytorch-5.23.0-cpu", "-o", "records")
+    llem("merge", "--records", "records")
+    assert "2 runs, 2026-11-02 to 2026-11-02" in Path("docs/compatibility.html").read_text()
+    assert len(list(Path("records/history/pytorch-5.23.0-cpu").iterdir())) == len(asked) == 1
+
+
+def test_run_says_where_an_earlier_record_could_not_be_kept(llem: Callable[..., Result], asked: list[Cell]) -> None:
+    Path("records").mkdir()
+    Path("records/pytorch-5.23.0-cpu.json").write_text('{"kind": "llenergymeasure cell record", "schema": 0}')
+    output = llem("run", "pytorch-5.23.0-cpu", "-o", "records").output
+    assert "the earlier record is not kept: records/pytorch-5.23.0-cpu.json: record schema 0" in output
+    assert asked
+
+
+@pytest.mark.parametrize("text", ['{"kind": "llenergymeasure cell record", "schema": 0}', "{", "[]"])
+@pytest.mark.parametrize("place", ["docs/records/b.json", "docs/records/history/pytorch-5.0.0-cpu/b.json"])
+def test_a_record_that_cannot_be_read_leaves_the_pages_as_they_were(
+    llem: Callable[..., Result], make_record: MakeRecord, place: str, text: str
+) -> None:
+    write(make_record("5.0.0"), Path("docs/records/a.json"))
+    llem("merge")
+    pages = {path: path.read_bytes() for path in Path("docs").glob("compatibility.*")}
+    assert len(pages) == 2
+    Path(place).parent.mkdir(parents=True, exist_ok=True)
+    Path(place).write_text(text)
+    result = llem("merge")
+    assert isinstance(result.exception, RequestError)
+    assert result.exception.cause.startswith(f"{place}: ")
+    assert result.exception.remedy
+    assert {path: path.read_bytes() for path in Path("docs").glob("compatibility.*")} == pages
+
+
+def test_ctrl_c_leaves_the_pages_as_they_were(
+    llem: Callable[..., Result], make_record: MakeRecord, tmp_path: Path
+) -> None:
+    write(make_record("5.0.0"), Path("docs/records/a.json"))
+    llem("merge")
+    pages = {path: path.read_bytes() for path in Path("docs").iterdir() if path.is_file()}
+    # Reading waits for who would write into it: so the interrupt comes in the middle, on any machine.
+    os.mkfifo("docs/records/b.json")
+    argv = [sys.executable, "-m", "llenergymeasure.cli", "matrix", "merge"]
+    process = subprocess.Popen(argv, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    with open("docs/records/b.json", "w"):  # noqa: PTH123 - returns once the other side reads
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert said == "interrupted; the pages are as they were\n"
+    assert {path: path.read_bytes() for path in Path("docs").iterdir() if path.is_file()} == pages
+
+
+def test_the_page_in_html_is_no_name_for_the_other(llem: Callable[..., Result]) -> None:
+    assert isinstance(llem("merge", "-o", "page.html").exception, RequestError)
 
 
 def test_diff_lists_changes_and_fails_on_a_regression(llem: Callable[..., Result], make_record: MakeRecord) -> None:

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -120,6 +122,48 @@ def test_entities_are_never_expanded(tmp_path: Path) -> None:
         assert report.problems
         assert "secret words" not in repr(report)
         assert len(repr(report)) < 1000
+
+
+@pytest.mark.parametrize("depth", [1, 200])
+def test_suites_inside_suites_lose_no_test(tmp_path: Path, depth: int) -> None:
+    inside = '<testcase classname="m" name="a{0}"/><testsuite><testcase classname="m" name="b{0}"/>'
+    text = "".join(inside.format(level) for level in range(depth)) + "</testsuite>" * depth
+    report = parse(tmp_path, suite(text + '<testcase classname="m" name="last"/>'))
+    assert not report.problems
+    assert len(report.cases) == 2 * depth + 1
+
+
+def test_suites_nested_without_end_are_a_problem(tmp_path: Path) -> None:
+    report = parse(tmp_path, "<testsuites>" + "<testsuite>" * 100_000)
+    assert "broken after 0 tests" in report.problems[0]
+
+
+def test_a_long_output_inside_a_test_is_a_problem_not_the_end(tmp_path: Path) -> None:
+    first = '<testcase classname="m" name="a"/>'
+    report = parse(tmp_path, suite(f"{first}<testcase><failure>{'x' * 11_000_000}</failure></testcase>"))
+    assert list(report.cases) == ["m::a"]
+    assert "broken after 1 tests" in report.problems[0]
+
+
+def test_a_large_file_is_read_in_little_memory(tmp_path: Path) -> None:
+    path = tmp_path / "junit.xml"
+    output = "x" * 1_000_000
+    with path.open("w") as file:
+        file.write("<testsuites><testsuite>")
+        for number in range(100):
+            file.write(f'<testcase classname="m" name="t{number}"><system-out>{output}</system-out></testcase>')
+        file.write("</testsuite></testsuites>")
+    # In a process of its own: the most that this one ever took is in it already.
+    script = (
+        "import resource, sys; from pathlib import Path; from llenergymeasure.matrix import junit\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "report = junit.read(Path(sys.argv[1]))\n"
+        "assert len(report.cases) == 100 and not report.problems, report\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=True)
+    kilobytes = int(done.stdout) / (1024 if sys.platform == "darwin" else 1)
+    assert kilobytes < 30_000
 
 
 def test_a_missing_file_is_a_problem(tmp_path: Path) -> None:

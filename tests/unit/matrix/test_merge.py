@@ -78,14 +78,16 @@ def test_the_newest_record_of_a_cell_counts_also_when_it_is_worse(make_record: M
     bad = make_record(ended="2026-11-02T10:00:00+00:00", status=Outcome.CRASH)
     for records in ([good, bad], [bad, good]):
         matrix = merge(records, Spec((make_cell(),)))
-        assert matrix.cells[0].record is bad
+        assert matrix.cells[0].status == "crash"
         assert [view.cell.name for view in matrix.red] == ["pytorch-5.23.0-cpu"]
 
 
 def test_times_are_compared_across_zones(make_record: MakeRecord, make_cell: MakeCell) -> None:
     earlier = make_record(ended="2026-11-02T10:30:00+02:00")
     later = make_record(ended="2026-11-02T09:00:00+00:00")
-    assert merge([later, earlier], Spec((make_cell(),))).cells[0].record is later
+    [view] = merge([later, earlier], Spec((make_cell(),))).cells
+    assert view.record
+    assert view.record.ended == later.ended
 
 
 def test_a_pinned_cell_without_a_record_is_red(make_record: MakeRecord, make_cell: MakeCell) -> None:
@@ -151,7 +153,7 @@ def test_a_field_that_a_cell_says_nothing_of_is_not_run_there(make_record: MakeR
 
 def test_a_folder_with_a_broken_record_is_refused(make_record: MakeRecord, tmp_path: Path) -> None:
     write(make_record(), tmp_path / "a.json")
-    assert len(read_folder(tmp_path)) == 1
+    assert len(list(read_folder(tmp_path))) == 1
     (tmp_path / "b.json").write_text("{")
     with pytest.raises(RequestError, match=r"b\.json"):
-        read_folder(tmp_path)
+        list(read_folder(tmp_path))

@@ -66,11 +66,25 @@ def test_bad_tests_are_named_the_worst_first(make_record: MakeRecord) -> None:
     ("change", "cause"),
     [
         ({"schema": 2}, "record schema 2, this version of llem reads 1"),
+        ({"schema": 0}, "record schema 0"),
         ({"schema": None}, "record schema None"),
+        ({"schema": True}, "record schema True"),
+        ({"schema": 1.0}, "record schema 1.0"),
+        ({"schema": "1"}, "record schema '1'"),
         ({"kind": "result"}, "not a cell record"),
         ({"tests": {"a": {"outcome": "flaky", "duration_s": 1}}}, "not a whole cell record"),
         ({"tests": None}, "not a whole cell record"),
         ({"cell": {"backend": "pytorch"}}, "not a whole cell record"),
+        ({"name": "pytorch-5.0.0-cpu"}, "it is named 'pytorch-5.0.0-cpu' and is of pytorch-5.23.0-cpu"),
+        ({"retries": 3}, "unknown key retries"),
+        ({"ended": "yesterday"}, "not a whole cell record"),
+        ({"ended": "2026-11-02T10:00:00"}, "ended has no time zone"),
+        ({"started": None}, "started is not a text"),
+        ({"reason": None}, "reason is not a text"),
+        ({"status": "fine"}, "not a whole cell record"),
+        ({"tests": {"a": {"outcome": "passed", "duration_s": "1"}}}, "a test's row"),
+        ({"tests": {"a": {"outcome": "failed", "duration_s": 1, "reason": ["x"]}}}, "a test's row"),
+        ({"tests": {"a": {"outcome": "passed", "duration_s": 1, "proves": [["f", "observed"]]}}}, "not a whole"),
     ],
 )
 def test_another_schema_is_refused_not_misread(make_record: MakeRecord, change: dict[str, object], cause: str) -> None:
@@ -81,7 +95,17 @@ def test_another_schema_is_refused_not_misread(make_record: MakeRecord, change: 
     assert cause in caught.value.cause
 
 
-@pytest.mark.parametrize("text", ["", "[]", "3", '{"kind": "llenergymeasure cell rec'])
+@pytest.mark.parametrize(
+    ("schema", "remedy"),
+    [(2, "update llem to the version that wrote it"), (0, "run the cell again with `llem matrix run`")],
+)
+def test_a_record_of_another_schema_says_what_to_do(make_record: MakeRecord, schema: int, remedy: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        from_json(json.dumps(json.loads(to_json(make_record())) | {"schema": schema}))
+    assert caught.value.remedy == remedy
+
+
+@pytest.mark.parametrize("text", ["", "[]", "3", '{"kind": "llenergymeasure cell rec', "[" * 100_000])
 def test_what_is_no_record_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(RequestError, match=r"a\.json"):

@@ -133,7 +133,7 @@ def _commit(checkout: Path) -> tuple[str | None, bool | None]:
     """The checkout's commit and whether files differ from it; what a run itself writes does not count."""
     try:
         head = _git(checkout, "rev-parse", "HEAD")
-        changed = _git(checkout, "status", "--porcelain", "--", ".", ":!docs/records", ":!docs/compatibility.md")
+        changed = _git(checkout, "status", "--porcelain", "--", ".", ":!docs/records", ":!docs/compatibility.*")
     except (OSError, subprocess.SubprocessError):
         return None, None
     return head.strip(), bool(changed.strip())
