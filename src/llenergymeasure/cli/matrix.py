@@ -90,7 +90,7 @@ def diff_command(
 
     if output_format not in ("table", "json"):
         raise RequestError(f"--format {output_format}: no such format", "choose table or json")
-    changes = diff(read(old), read(new), _read_renames(renames))
+    changes = diff(read(old), read(new), read_renames(renames))
     typer.echo(_as_json(changes) if output_format == "json" else _as_table(changes))
     if any(change.kind in (Kind.REGRESSED, Kind.DISAPPEARED) for change in changes):
         raise typer.Exit(1)
@@ -145,7 +145,8 @@ def _runnable(chosen: "tuple[Cell, ...]", *, named: bool) -> "tuple[Cell, ...]":
     return tuple(cell for cell in chosen if cell.name not in missing)
 
 
-def _read_renames(path: Path | None) -> dict[str, str]:
+def read_renames(path: Path | None) -> dict[str, str]:
+    """A file of old test identities to new ones; none without a file."""
     import json
 
     from llenergymeasure.errors import RequestError
