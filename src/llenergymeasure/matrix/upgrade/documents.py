@@ -60,7 +60,7 @@ class Documents:
 
     def _bare(self, name: str) -> list[Place]:
         # A single word such as `model` is written as code where no parameter is meant.
-        return [place for place in self.words.get(name, ()) if not place.generated] if "_" in name else []
+        return self.words.get(name, []) if "_" in name else []
 
 
 def index(checkout: Path, backend: str) -> Documents:
@@ -95,9 +95,11 @@ def _read_page(text: str, page: str, found: Documents) -> None:
             section, at = line.lstrip("# ").replace("`", ""), frozenset()
         elif _PLACE in line:
             at = frozenset(_CODE.findall(line.partition(_PLACE)[2].partition("Sets parameters")[0]))
-        elif generated and (row := _ROW.match(line)):
-            known = at or frozenset(_CODE.findall(line.split(" | ")[1]) if "." in row[1] else ())
-            found.rows.setdefault(row[1], []).append((known, place))
+        elif generated:
+            if row := _ROW.match(line):
+                # A row of the ledger begins with an entry point, and names its parameters in the next column.
+                known = frozenset(_CODE.findall(line.split(" | ")[1])) if "." in row[1] else at
+                found.rows.setdefault(row[1], []).append((known, place))
         else:
             for code in _CODE.findall(line):
                 for word in {*_WORD.findall(code)}:

@@ -102,7 +102,7 @@ def _page(report: Report, cap: int) -> str:
     lines += ["", "## Needs a decision", ""]
     decisions = [section for section in _decisions(report) if section[2]]
     for title, head, rows in decisions:
-        lines += [f"### {title} ({len(rows)})", "", *_table(head, rows, max(cap, 30)), ""]
+        lines += [f"### {title} ({len(rows)})", "", *_table(head, rows, max(cap, 10)), ""]
     lines += [] if decisions else ["Nothing.", ""]
     lines += ["## For information", ""]
     for title, head, rows in _information(report):
