@@ -82,6 +82,7 @@ def read(request: Request, say: Say) -> tuple[Plan, Wheel]:
                 f"--wheel {request.wheel}: a wheel of {found.distribution} {found.version}",
                 f"give one of {' or '.join(package.distributions)} {version}",
             )
+        say(f"wheel: {found.path.name}")
     made = plan.make(
         snapshots.load(request.backend, old), plan.surface_of(request.backend, found.path), request.checkout
     )

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from llenergymeasure.matrix.diff import Change, Kind
+from llenergymeasure.matrix.merge import RUNGS, Shown, field_states
 from llenergymeasure.matrix.records import CellRecord, counts
 from llenergymeasure.matrix.upgrade.check import Beside, Report
 from llenergymeasure.matrix.upgrade.compare import Finding, Verdict
@@ -128,6 +129,12 @@ def _summary(report: Report) -> Rows:
             )
             for kind in numbers[0]
             if numbers[0][kind] or numbers[1][kind]
+        ]
+        heights = [Counter(state.shown for state in field_states(record).values()) for record in (old, new)]
+        rows += [
+            (f"{name}: fields {shown}", *(str(height[shown]) for height in heights))
+            for shown in (*reversed(RUNGS), *Shown)
+            if any(height[shown] for height in heights)
         ]
         names = sorted({*old.audits, *new.audits})
         rows += [(f"{name}: audit {audit}", _audit(old, audit), _audit(new, audit)) for audit in names]
