@@ -281,11 +281,15 @@ class TestReuse:
     """An old record stands for a run only where nothing that decides it is another now."""
 
     @pytest.fixture(autouse=True)
-    def clean(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def now(self, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+        """The checkout's commit and whether it has changes."""
+        state: dict[str, Any] = {"commit": "c0ffee", "dirty": False}
+
         def begun(cell: Cell, runner: str, why: str, _checkout: Path) -> base.Start:
-            return base.Start(cell, runner, why, "c0ffee", False, datetime.now(UTC))
+            return base.Start(cell, runner, why, started=datetime.now(UTC), **state)
 
         monkeypatch.setattr(base, "start", begun)
+        return state
 
     @pytest.mark.parametrize(
         ("other", "reused"),
@@ -297,6 +301,8 @@ class TestReuse:
             ({"reason": "interrupted"}, False),
             ({"host": None}, False),
             ({"cell": None}, False),
+            ({"now": {"dirty": True}}, False),
+            ({"now": {"commit": None}, "commit": None}, False),
         ],
     )
     def test_a_record_is_taken_only_of_the_same(
@@ -305,11 +311,14 @@ class TestReuse:
         stand: Stand,
         make_record: MakeRecord,
         tmp_path: Path,
+        now: dict[str, Any],
         other: dict[str, Any],
         reused: bool,
     ) -> None:
         record = make_record(OLD, tests={"g": Case(PASSED)}, commit="c0ffee", dirty=False)
         record = replace(record, host=host.facts())
+        other = dict(other)
+        now |= other.pop("now", {})
         if "host" in other:
             other = {"host": replace(record.host, cpu="another")}
         if "cell" in other:
