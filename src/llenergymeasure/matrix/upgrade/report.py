@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from llenergymeasure.audit.coverage import KINDS
 from llenergymeasure.matrix.diff import Change, Kind
 from llenergymeasure.matrix.merge import RUNGS, Shown, field_states
 from llenergymeasure.matrix.records import CellRecord, counts
@@ -115,7 +116,8 @@ def _page(report: Report, cap: int) -> str:
 
 def _summary(report: Report) -> Rows:
     plan = report.plan
-    rows: Rows = [(key, str(plan.before[key]), str(plan.after[key])) for key in plan.after]
+    kinds = {kind: f"… {kind}" for kind in KINDS}
+    rows: Rows = [(kinds.get(key, key), str(plan.before[key]), str(plan.after[key])) for key in plan.after]
     for item in report.cells:
         old, new = item.comparison.old, item.comparison.new
         numbers = counts(old), counts(new)
@@ -256,7 +258,11 @@ def _change(item: Touched) -> tuple[str, ...]:
     change = item.change
     ours = f"{item.ledger}: {html.escape(item.reason, quote=False)}" if item.ledger else ""
     concerns = _codes(item.fields) or ours
-    step = " → ".join(_code(_short(text)) for text in (change.old, change.new) if text)
+    if change.kind == "choices":
+        signed = (("gone", change.old), ("new", change.new))
+        step = "<br>".join(f"{word}: {_code(_short(text))}" for word, text in signed if text)
+    else:
+        step = " → ".join(_code(_short(text)) for text in (change.old, change.new) if text)
     return (change.kind, _parameter(change.entry_point, change.name), step, concerns, _codes(map(str, item.docs)))
 
 

@@ -101,6 +101,13 @@ def test_a_report_of_any_size_fits_a_pull_request_and_says_what_it_left_out() ->
     assert len(json.loads(reports.as_json(report))["plan"]["touched"]) == len(report.plan.touched) > 100
 
 
+def test_choices_say_which_are_gone_and_which_are_new(old: Surface, plant: Callable[..., Surface]) -> None:
+    was = old.entry_points[GENERATION].parameters["cache_implementation"]
+    choices = (*(choice for choice in was.choices if choice != "hybrid"), "mixed")
+    new = plant(GENERATION, {"cache_implementation": replace(was, choices=choices)})
+    assert '| gone: `"hybrid"`<br>new: `"mixed"` |' in reports.markdown(Report(make(old, new, ROOT)))
+
+
 def test_json_holds_what_the_markdown_says(plan: Plan, beside: Callable[..., Beside]) -> None:
     document = json.loads(reports.as_json(Report(plan, (beside(Outcome.FAILED),), {"c": "why"})))
     assert (document["schema"], document["red"], document["not_run"]) == (1, True, {"c": "why"})
