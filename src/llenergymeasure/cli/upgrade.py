@@ -57,9 +57,9 @@ def upgrade_command(
         made, found = check.read(request, _say)
         folder = output or checkout / "build" / "upgrade" / f"{backend}-{made.old}-{made.new}"
         report = check.Report(made)
-        if static:
-            _write(report, folder)
-        else:
+        # What was read stays, whatever becomes of the cells.
+        _write(report, folder)
+        if not static:
             report = _run(request, pinned, report, found, folder, platform, runner, verbose=verbose)
     except KeyboardInterrupt:
         sys.stderr.write("interrupted; no report of the cells was written\n")
@@ -80,7 +80,7 @@ def _run(
     *,
     verbose: bool,
 ) -> "check.Report":
-    """The cells; what was read is written before, since they take minutes."""
+    """The report with the cells; until they have ended, the one on disk says that they did not."""
     from llenergymeasure.matrix import runners
     from llenergymeasure.matrix.upgrade import check
 

@@ -108,7 +108,7 @@ def pairs(
             if cell.package != read_wheel.distribution:
                 own = wheel.get(cell.package, read_wheel.version, request.wheels, say)
         except (RequestError, EnvironmentLacksError) as error:
-            lacking[cell.name] = f"needs {cell.package} {read_wheel.version}: {error.cause}"
+            lacking[cell.name] = f"needs {error.cause}; {error.remedy}"
             continue
         made = cells.pair(spec, cell, read_wheel.version, wheel.wants(own))
         for note in made.notes:

@@ -184,6 +184,13 @@ def test_bad_requests_say_what_to_do(
     assert bool(machine.cells) == (kind is None)
 
 
+def test_where_no_cell_can_be_run_what_was_read_is_there(machine: Machine) -> None:
+    done = machine.llem("pytorch", "9.0.0", "--from", "5.19.0")
+    assert isinstance(done.exception, EnvironmentLacksError)
+    assert machine.report["plan"]["old"] == "5.19.0"
+    assert machine.cells == []
+
+
 def test_ctrl_c_keeps_what_was_read_and_says_that_nothing_ran(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
