@@ -18,6 +18,8 @@ from llenergymeasure.matrix.records import Case, CellRecord, Outcome
 from llenergymeasure.matrix.runners import base
 from llenergymeasure.matrix.spec import Cell
 from llenergymeasure.matrix.upgrade import plan
+from llenergymeasure.matrix.upgrade import wheel as wheels
+from llenergymeasure.matrix.upgrade.wheel import Wheel
 from llenergymeasure.surface.model import Parameter, Surface
 
 GENERATION = "transformers.GenerationConfig"
@@ -189,6 +191,19 @@ def test_where_no_cell_can_be_run_what_was_read_is_there(machine: Machine) -> No
     assert isinstance(done.exception, EnvironmentLacksError)
     assert machine.report["plan"]["old"] == "5.19.0"
     assert machine.cells == []
+
+
+def test_another_build_of_the_package_has_to_have_the_version_too(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(distribution: str, version: str, *_: object) -> Wheel:
+        raise RequestError(f"{distribution} {version}: no such version", "the nearest are 8.0.0")
+
+    (machine.folder / "matrix.toml").write_text(SPEC.replace('"transformers"', '"transformers-cpu"'))
+    monkeypatch.setattr(wheels, "get", missing)
+    done = machine.llem("pytorch", "9.0.0", "--wheel", machine.wheel)
+    assert isinstance(done.exception, EnvironmentLacksError)
+    assert "needs transformers-cpu 9.0.0: no such version; the nearest are 8.0.0" in done.exception.cause
 
 
 def test_ctrl_c_keeps_what_was_read_and_says_that_nothing_ran(
