@@ -154,6 +154,22 @@ def matrix(session: nox.Session) -> None:
 
 
 @nox.session(tags=["matrix"])
+def upgrade(session: nox.Session) -> None:
+    """What a new version changes and breaks: `nox -s upgrade -- vllm 0.33.0`; `--static` stops before the cells."""
+    if "--static" in session.posargs:
+        what, how_long = "this project into .nox (50 MB), the new version's wheel into build/wheels", "a minute"
+    else:
+        what, how_long = (
+            "this project into .nox (50 MB), the old and the new cell into build/cells (1 to 9 GB each)",
+            "15 minutes",
+        )
+    _tell(session, what, how_long)
+    session.install("-e", ".")
+    # On Ctrl-C a cell needs more than nox's fraction of a second to end what it started.
+    session.run("llem", "matrix", "upgrade", *session.posargs, interrupt_timeout=20, terminate_timeout=5)
+
+
+@nox.session(tags=["matrix"])
 def main(session: nox.Session) -> None:
     """The main job: audits, every pinned cell that runs on a CPU, the matrix, and the quickstart experiment."""
     transformers, vllms = (

@@ -39,7 +39,10 @@ def test_a_session_that_needs_a_gpu_is_skipped_without_one_before_it_installs() 
     assert "pip install" not in said
 
 
-@pytest.mark.parametrize("name", ["tests-3.", "lint", "types", "docs", "audit", "workflows", "cell", "matrix", "main"])
+SESSIONS = ["tests-3.", "lint", "types", "docs", "audit", "workflows", "cell", "matrix", "upgrade", "main"]
+
+
+@pytest.mark.parametrize("name", SESSIONS)
 def test_each_session_is_there_and_says_what_it_does(listing: str, name: str) -> None:
     [line, *_] = [line for line in listing.splitlines() if line.lstrip("*- ").startswith(name)]
     assert line.partition("->")[2].strip()

@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from llenergymeasure.cli import audit, docs, experiment, matrix, show, surface
+from llenergymeasure.cli import audit, docs, experiment, matrix, show, surface, upgrade
 from llenergymeasure.errors import LlemError
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app.command("schema")(experiment.schema)
 app.command("doctor")(experiment.doctor)
 app.add_typer(surface.app, name="surface")
 app.add_typer(audit.app, name="audit")
+matrix.app.command("upgrade")(upgrade.upgrade_command)
 app.add_typer(matrix.app, name="matrix")
 app.add_typer(docs.app, name="docs")
 

@@ -25,8 +25,11 @@ from llenergymeasure.matrix.runners.process import Ended
 Part = dict[str, Any]
 
 
-def run(backend: str, checkout: Path, out_dir: Path, llem: Sequence[str]) -> Part:
-    """Everything a cell can say about itself; the part is on disk after each step."""
+def run(backend: str, checkout: Path, out_dir: Path, llem: Sequence[str], tests: Sequence[str] = ()) -> Part:
+    """Everything a cell can say about itself; the part is on disk after each step.
+
+    With `tests`, exactly these are run, and no audits.
+    """
     part: Part = {"finished": False, **_facts(), "audits": {}, "tests": {}, "problems": []}
     audits = {
         "coverage": ["audit", "coverage", backend, "--installed", "--format", "json"],
@@ -35,11 +38,10 @@ def run(backend: str, checkout: Path, out_dir: Path, llem: Sequence[str]) -> Par
             *("--junit", str(out_dir / "wiring.xml")),
         ],
     }
-    for name, arguments in audits.items():
+    for name, arguments in audits.items() if not tests else ():
         part["audits"][name] = _audit([*llem, *arguments], name, checkout)
         _save(part, checkout, out_dir)
-    tests, problems = _tests(checkout / "tests" / "integration" / backend, checkout, out_dir)
-    part["tests"], part["problems"] = tests, problems
+    part["tests"], part["problems"] = _tests(checkout / "tests" / "integration" / backend, checkout, out_dir, tests)
     part["finished"] = True
     _save(part, checkout, out_dir)
     return part
@@ -49,10 +51,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m llenergymeasure.matrix.cell")
     parser.add_argument("name", help="the cell, such as pytorch-5.23.0-cpu")
     parser.add_argument("--out", type=Path, required=True, help="the folder for what it finds")
+    parser.add_argument("--test", nargs="+", default=[], help="run exactly these tests, by node id, and no audits")
     arguments = parser.parse_args(argv)
     arguments.out.mkdir(parents=True, exist_ok=True)
     llem = str(Path(sys.executable).with_name("llem"))
-    part = run(arguments.name.partition("-")[0], Path.cwd(), arguments.out.resolve(), [llem])
+    part = run(arguments.name.partition("-")[0], Path.cwd(), arguments.out.resolve(), [llem], arguments.test)
     outcomes = [row["outcome"] for group in ("audits", "tests") for row in part[group].values()]
     return 1 if part["problems"] or any(Outcome(outcome).bad for outcome in outcomes) else 0
 
@@ -99,13 +102,13 @@ def _audit_row(outcome: Outcome, reason: str, report: dict[str, Any] | None = No
     return {"outcome": outcome, "reason": reason, "report": report}
 
 
-def _tests(folder: Path, checkout: Path, out_dir: Path) -> tuple[dict[str, Any], list[str]]:
+def _tests(folder: Path, checkout: Path, out_dir: Path, chosen: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     if not folder.is_dir():
         return {}, [f"{folder.relative_to(checkout)}: no such folder"]
-    _say(f"tests in {folder.relative_to(checkout)}")
+    _say(f"{f'{len(chosen)} ' if chosen else ''}tests in {folder.relative_to(checkout)}")
     xml, notes, scratch = out_dir / "junit.xml", out_dir / journal.FILE, out_dir / "tmp"
     argv = [
-        *(sys.executable, "-m", "pytest", str(folder.relative_to(checkout)), "--tb=short"),
+        *(sys.executable, "-m", "pytest", *(chosen or [str(folder.relative_to(checkout))]), "--tb=short"),
         # The node id's file is in the older family only; nothing may be written into the checkout.
         *(f"--junitxml={xml}", "-o", "junit_family=xunit1", "-p", "no:cacheprovider", f"--basetemp={scratch}"),
         *("-p", "llenergymeasure.matrix.journal"),

@@ -44,7 +44,7 @@ def diff(old: CellRecord, new: CellRecord, renames: Mapping[str, str] | None = N
     """
     renames = renames or {}
     _check(renames)
-    tests = _pair({_renamed(name, renames): case for name, case in old.tests.items()}, new.tests)
+    tests = _pair({renamed(name, renames): case for name, case in old.tests.items()}, new.tests)
     changes = []
     for name, (before, after) in tests.items():
         was = before.outcome if before and before.outcome is not Outcome.SKIPPED else None
@@ -58,7 +58,7 @@ def diff(old: CellRecord, new: CellRecord, renames: Mapping[str, str] | None = N
 
 
 def _fields(old: CellRecord, new: CellRecord, renames: Mapping[str, str]) -> list[Change]:
-    before = {_renamed(name, renames): state for name, state in field_states(old).items()}
+    before = {renamed(name, renames): state for name, state in field_states(old).items()}
     changes = []
     for name, (was, now) in _pair(before, field_states(new)).items():
         first, second = _rung(was), _rung(now)
@@ -86,7 +86,8 @@ def _pair(old: Mapping[str, _T], new: Mapping[str, _T]) -> dict[str, tuple[_T | 
     return {name: (old.get(name), new.get(name)) for name in sorted({*old, *new})}
 
 
-def _renamed(name: str, renames: Mapping[str, str]) -> str:
+def renamed(name: str, renames: Mapping[str, str]) -> str:
+    """What an old identity is called now."""
     if name in renames:
         return renames[name]
     for old, new in renames.items():

@@ -39,7 +39,7 @@ def load(backend: str, version: str, package: str | None = None) -> Surface:
             f"choose one of: {', '.join(known)}",
         )
     surface = from_json(path.read_text(encoding="utf-8"), f"{backend} {version}")
-    return surface if package else _with_companions(surface)
+    return surface if package else with_companions(surface)
 
 
 def installed(backend: str) -> Surface:
@@ -127,7 +127,8 @@ def _folder(backend: str, package: str | None) -> Traversable:
     return _DATA / (backend if own else str(package))
 
 
-def _with_companions(surface: Surface) -> Surface:
+def with_companions(surface: Surface) -> Surface:
+    """A surface of the backend's own package, and its companions' entry points at their newest pinned versions."""
     points = dict(surface.entry_points)
     provenance = dict(surface.provenance)
     for package in list(packages(surface.backend))[1:]:

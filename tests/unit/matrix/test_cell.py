@@ -56,6 +56,25 @@ def test_the_audits_are_asked_about_what_is_installed(suite: Path, checkout: Pat
     ]
 
 
+def test_chosen_tests_run_by_themselves_and_without_audits(suite: Path, checkout: Path, tmp_path: Path) -> None:
+    path = "tests/integration/pytorch/test_a.py"
+    (suite / "test_a.py").write_text(
+        "import pytest\n"
+        "@pytest.mark.parametrize('value', ['a b', 'c-d/e', 'x::y'])\n"
+        "def test_a(value): pass\n"
+        "class TestK:\n    def test_b(self): assert 1 == 2\n    def test_c(self): pass\n"
+    )
+    (suite / "test_other.py").write_text("raise SystemExit('not asked for')\n")
+    out_dir = tmp_path / "out"
+    out_dir.mkdir()
+    chosen = [f"{path}::test_a[a b]", f"{path}::test_a[x::y]", f"{path}::TestK::test_b"]
+    part = program.run("pytorch", checkout, out_dir, [str(tmp_path / "no-llem")], chosen)
+    assert {name: row["outcome"] for name, row in part["tests"].items()} == dict(
+        zip(chosen, ["passed", "passed", "failed"], strict=True)
+    )
+    assert (part["audits"], part["problems"]) == ({}, [])
+
+
 @pytest.mark.parametrize(
     ("llem", "outcome", "reason"),
     [

@@ -68,6 +68,17 @@ def test_a_clean_run_is_passed(run_cell: RunCell, cell: Cell) -> None:
     assert record.image_digest is None
 
 
+@pytest.mark.parametrize("tests", [(), ("t.py::test_a[x y]", "t.py::test_b")])
+def test_chosen_tests_reach_the_program_as_its_own_arguments(
+    cell: Cell, checkout: Path, tmp_path: Path, tests: tuple[str, ...]
+) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(f"PART = {PART!r}\n{PRELUDE}\npart(python=json.dumps(sys.argv[4:]))")
+    runner = VenvRunner(python=lambda *_: Path(sys.executable), program=(str(program),))
+    record = runner.run(cell, checkout, tmp_path / "out", 60, lambda _: None, tests=tests)
+    assert json.loads(record.python) == (["--test", *tests] if tests else [])
+
+
 @pytest.mark.parametrize(
     ("code", "status", "reason"),
     [

@@ -33,10 +33,25 @@ class Runner(Protocol):
     def available(self) -> Availability: ...
 
     def run(
-        self, cell: Cell, checkout: Path, out_dir: Path, deadline_s: float, on_line: Callable[[str], None]
+        self,
+        cell: Cell,
+        checkout: Path,
+        out_dir: Path,
+        deadline_s: float,
+        on_line: Callable[[str], None],
+        *,
+        tests: tuple[str, ...] = (),
     ) -> CellRecord:
-        """Logs and the record are in `out_dir` afterwards; on KeyboardInterrupt they are, too, and it is raised on."""
+        """Logs and the record are in `out_dir` afterwards; on KeyboardInterrupt they are, too, and it is raised on.
+
+        With `tests`, identities as a record has them, exactly these are run, and no audits.
+        """
         ...
+
+
+def only(tests: tuple[str, ...]) -> tuple[str, ...]:
+    """What the cell's program is told beside the cell's name, so that exactly these tests run; nothing for all."""
+    return ("--test", *tests) if tests else ()
 
 
 @dataclass(frozen=True)

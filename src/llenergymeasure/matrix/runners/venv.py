@@ -42,27 +42,44 @@ class VenvRunner:
             return base.Availability(ok=False, why="needs process groups, which this system lacks")
         return base.Availability(ok=True, why="a virtual environment needs no container daemon")
 
-    def run(self, cell: Cell, checkout: Path, out_dir: Path, deadline_s: float, on_line: OnLine) -> CellRecord:
+    def run(
+        self,
+        cell: Cell,
+        checkout: Path,
+        out_dir: Path,
+        deadline_s: float,
+        on_line: OnLine,
+        *,
+        tests: tuple[str, ...] = (),
+    ) -> CellRecord:
         checkout, out_dir = checkout.resolve(), out_dir.resolve()
         out_dir.mkdir(parents=True, exist_ok=True)
         begun = base.start(cell, self.name, self.available().why, checkout)
         try:
             with _alone(out_dir):
-                record = self._run(begun, checkout, out_dir, deadline_s, on_line)
+                record = self._run(begun, checkout, out_dir, deadline_s, on_line, tests)
                 write(record, out_dir / base.RECORD)
         except KeyboardInterrupt:
             write(base.assemble(begun, out_dir, None, deadline_s), out_dir / base.RECORD)
             raise
         return record
 
-    def _run(self, begun: base.Start, checkout: Path, out_dir: Path, deadline_s: float, on_line: OnLine) -> CellRecord:
+    def _run(
+        self,
+        begun: base.Start,
+        checkout: Path,
+        out_dir: Path,
+        deadline_s: float,
+        on_line: OnLine,
+        tests: tuple[str, ...],
+    ) -> CellRecord:
         # What an earlier run left must never be read as this one's.
         for name in (base.PART, base.LOG, base.RECORD, installing.LOG, journal.FILE, "junit.xml", "wiring.xml"):
             (out_dir / name).unlink(missing_ok=True)
         try:
             python = (self.python or installing.prepare)(begun.cell, checkout, out_dir, on_line)
             ended = run_group(
-                [str(python), *self.program, begun.cell.name, "--out", str(out_dir)],
+                [str(python), *self.program, begun.cell.name, "--out", str(out_dir), *base.only(tests)],
                 cwd=checkout,
                 env=cell_environment(os.environ, python, begun.cell.environment),
                 log=out_dir / base.LOG,
