@@ -23,8 +23,6 @@ JOBS = [(file, name) for file, workflow in WORKFLOWS.items() for name in workflo
 HOSTED = "ubuntu-24.04"
 OWN = [(file, name) for file, name in JOBS if WORKFLOWS[file]["jobs"][name]["runs-on"] != HOSTED]
 SPEC = load(ROOT / "matrix.toml")
-# A session and a verb of llem that are not here yet. Remove the name when it comes: these tests then fail until it is.
-AWAITED: set[str] = set()
 
 every_workflow = pytest.mark.parametrize("file", WORKFLOWS)
 every_job = pytest.mark.parametrize(("file", "name"), JOBS)
@@ -254,11 +252,9 @@ def called_sessions(file: str) -> set[str]:
 
 
 @every_workflow
-def test_the_sessions_that_it_calls_are_there(file: str, request: pytest.FixtureRequest) -> None:
+def test_the_sessions_that_it_calls_are_there(file: str) -> None:
     called = called_sessions(file)
     assert called
-    if called & AWAITED:
-        request.applymarker(pytest.mark.xfail(reason="the session is not here yet", strict=True))
     assert called - sessions() == set()
 
 
@@ -292,11 +288,7 @@ def llem_calls() -> list[tuple[str, str, str]]:
 
 
 @pytest.mark.parametrize(("file", "verb", "rest"), llem_calls())
-def test_llem_has_the_verbs_and_options_that_they_call(
-    file: str, verb: str, rest: str, request: pytest.FixtureRequest
-) -> None:
-    if verb in AWAITED:
-        request.applymarker(pytest.mark.xfail(reason="llem has no such verb yet", strict=True))
+def test_llem_has_the_verbs_and_options_that_they_call(file: str, verb: str, rest: str) -> None:
     group = typer.main.get_command(app)
     command = group.commands[verb]  # type: ignore[attr-defined]
     known = {option for parameter in command.params for option in parameter.opts}
