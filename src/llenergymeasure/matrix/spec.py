@@ -36,6 +36,7 @@ _LISTS = ("requirements", "without", "system_packages")
 _DEFAULTABLE = (*_TEXTS, *_LISTS, "environment", "deadline_s", "expected", "disk_gb")
 _KEYS = ("backend", "version", *_DEFAULTABLE)
 
+
 @dataclass(frozen=True)
 class Cell:
     """One backend at one version on one platform, with everything that makes up its environment.
