@@ -39,7 +39,8 @@ RUN --mount=type=bind,source=docker/steps.sh,target=/tmp/llem/steps.sh \
     mkdir -p src/llenergymeasure && sh /tmp/llem/steps.sh project
 COPY src src
 COPY tests/integration tests/integration
-RUN /opt/venv/bin/python -m compileall -q src
+RUN --mount=type=bind,source=docker/steps.sh,target=/tmp/llem/steps.sh \
+    sh /tmp/llem/steps.sh finish
 
 # Any UID can run it: nothing is written but below /tmp, and nobody's home or name is looked up.
 ENV PATH="/opt/venv/bin:${PATH}" \

@@ -3,8 +3,9 @@
 #   system PYTHON "PACKAGE…"      what the base lacks of a Python and of packages; where it lacks nothing, nothing is asked
 #   tools PYTHON                  pip and what builds packages, in /opt/tools
 #   environment PYTHON [OPTION…]  an empty virtual environment in /opt/venv
-#   packages LOCK "INDEX"         what the lock pins, into it; the index is one more to look in, or nothing
-#   project                       the checkout in the working folder, into it, and the list of all that is in it
+#   packages LOCK "INDEX"         what the lock pins, into it, and a list of it; the index is one more to look in, or ""
+#   project                       the checkout in the working folder, into it
+#   finish                        its source compiled, and readable whoever it belonged to
 set -eu
 
 ca=/run/secrets/ca_bundle
@@ -75,6 +76,8 @@ packages() {
     set -- "$1" ${2:+--extra-index-url "$2"}
     PYTHONPATH=$built_by /opt/tools/bin/pip --python /opt/venv/bin/python install --compile --no-deps --require-hashes \
         --ignore-installed --no-build-isolation -r "$@"
+    /opt/tools/bin/cyclonedx-py environment --output-reproducible --output-format JSON --output-file sbom.cdx.json \
+        /opt/venv/bin/python
 }
 
 project() {
@@ -82,13 +85,16 @@ project() {
     /opt/tools/bin/python -c 'import sys; from hatchling.build import build_editable; build_editable(sys.argv[1])' "$wheel"
     /opt/tools/bin/pip --python /opt/venv/bin/python install --no-deps --no-index "$wheel"/*.whl
     rm -rf "$wheel"
-    /opt/tools/bin/cyclonedx-py environment --output-reproducible --output-format JSON --output-file sbom.cdx.json \
-        /opt/venv/bin/python
+}
+
+finish() {
+    /opt/venv/bin/python -m compileall -q src
+    find . \( -type d ! -perm -555 -o -type f ! -perm -444 \) -exec chmod a+rX {} +
 }
 
 step=$1
 shift
 case $step in
-system | tools | environment | packages | project) "$step" "$@" ;;
+system | tools | environment | packages | project | finish) "$step" "$@" ;;
 *) die "no step $step" ;;
 esac

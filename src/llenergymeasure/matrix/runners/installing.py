@@ -10,7 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -209,9 +209,9 @@ def _check_platform(cell: Cell, setup: _Setup) -> None:
         )
 
 
-def wheelhouse() -> Path | None:
+def wheelhouse(environ: Mapping[str, str] = os.environ) -> Path | None:
     """The folder of wheels that LLEM_WHEELHOUSE names."""
-    folder = os.environ.get(WHEELHOUSE)
+    folder = environ.get(WHEELHOUSE)
     if not folder:
         return None
     if not Path(folder).is_dir():
