@@ -5,7 +5,7 @@
 #   environment PYTHON [OPTION…]  an empty virtual environment in /opt/venv
 #   packages LOCK "INDEX"         what the lock pins, into it, and a list of it; the index is one more to look in, or ""
 #   project                       the checkout in the working folder, into it
-#   finish                        its source compiled, and readable whoever it belonged to
+#   finish                        its source compiled, seen to start, and readable whoever it belonged to
 set -eu
 
 ca=/run/secrets/ca_bundle
@@ -81,6 +81,9 @@ packages() {
 }
 
 project() {
+    # An empty package stands for the source, which comes later; without one there would be nothing to point at.
+    mkdir -p src/llenergymeasure
+    touch src/llenergymeasure/__init__.py
     wheel=$(mktemp -d)
     /opt/tools/bin/python -c 'import sys; from hatchling.build import build_editable; build_editable(sys.argv[1])' "$wheel"
     /opt/tools/bin/pip --python /opt/venv/bin/python install --no-deps --no-index "$wheel"/*.whl
@@ -89,6 +92,7 @@ project() {
 
 finish() {
     /opt/venv/bin/python -m compileall -q src
+    /opt/venv/bin/llem --help >/dev/null
     find . \( -type d ! -perm -555 -o -type f ! -perm -444 \) -exec chmod a+rX {} +
 }
 

@@ -36,7 +36,7 @@ RUN --mount=type=bind,source=docker/steps.sh,target=/tmp/llem/steps.sh \
 COPY pyproject.toml README.md LICENSE ./
 RUN --mount=type=bind,source=docker/steps.sh,target=/tmp/llem/steps.sh \
     --mount=type=bind,from=tools,source=/opt/tools,target=/opt/tools \
-    mkdir -p src/llenergymeasure && sh /tmp/llem/steps.sh project
+    sh /tmp/llem/steps.sh project
 COPY src src
 COPY tests/integration tests/integration
 RUN --mount=type=bind,source=docker/steps.sh,target=/tmp/llem/steps.sh \

@@ -8,11 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from llenergymeasure.cli import images
+
 if TYPE_CHECKING:
     from llenergymeasure.matrix.diff import Change
     from llenergymeasure.matrix.spec import Cell, Spec
 
 app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Run the pinned cells and merge what they found.")
+
+app.command("lock")(images.lock)
+app.command("bake")(images.bake)
 
 _SpecPath = Annotated[Path, typer.Option("--spec", help="the pinned cells; its folder is the checkout")]
 _Records = Annotated[Path, typer.Option("--records", help="the folder of records")]

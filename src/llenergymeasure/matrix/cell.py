@@ -23,6 +23,8 @@ from llenergymeasure.matrix.runners.base import PART
 from llenergymeasure.matrix.runners.process import Ended
 
 Part = dict[str, Any]
+# Where an image keeps the list of all packages in it.
+SBOM = "LLEM_SBOM"
 
 
 def run(backend: str, checkout: Path, out_dir: Path, llem: Sequence[str]) -> Part:
@@ -51,6 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="the folder for what it finds")
     arguments = parser.parse_args(argv)
     arguments.out.mkdir(parents=True, exist_ok=True)
+    if listed := os.environ.get(SBOM):
+        shutil.copyfile(listed, arguments.out / Path(listed).name)
     llem = str(Path(sys.executable).with_name("llem"))
     part = run(arguments.name.partition("-")[0], Path.cwd(), arguments.out.resolve(), [llem])
     outcomes = [row["outcome"] for group in ("audits", "tests") for row in part[group].values()]
