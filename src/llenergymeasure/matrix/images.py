@@ -5,20 +5,19 @@ Everything that a Dockerfile is told comes from `arguments` and `labels`; the ba
 
 import hashlib
 import os
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from llenergymeasure.errors import EnvironmentLacksError, LlemError, RequestError
-from llenergymeasure.matrix import builders, context, locks
+from llenergymeasure.errors import EnvironmentLacksError, RequestError
+from llenergymeasure.matrix import build_failures, builders, context, locks
+from llenergymeasure.matrix.build_failures import BASE_IMAGE
 from llenergymeasure.matrix.runners import base, installing
-from llenergymeasure.matrix.runners.process import Ended, run_group
+from llenergymeasure.matrix.runners.process import run_group
 from llenergymeasure.matrix.spec import Cell
 
-BASE_IMAGE = "LLEM_BASE_IMAGE"
 CA_BUNDLE = "LLEM_CA_BUNDLE"
 OFFLINE = "LLEM_OFFLINE"
 LABEL = "llenergymeasure"
@@ -81,10 +80,6 @@ class Image:
     base: str
     base_resolved: bool
     duration_s: float
-
-
-class BuildError(LlemError):
-    """The build ended with an error of its own."""
 
 
 def reference(cell: Cell) -> str:
@@ -177,7 +172,7 @@ def build(cell: Cell, checkout: Path, log: Path, on_line: OnLine, options: Build
     """Build the cell's image, or find that nothing changed; `log` gets all of the build's output.
 
     Raises EnvironmentLacksError without a builder, a daemon or room, RequestError for a lock or a base that does not
-    fit, SetupTimeoutError at the deadline, and BuildError with the last lines where a step failed.
+    fit, SetupTimeoutError at the deadline, and build_failures.BuildError with the last lines where a step failed.
     """
     builder = builders.find(options.engine)
     base_image = base_of(cell, options)
@@ -205,7 +200,11 @@ def build(cell: Cell, checkout: Path, log: Path, on_line: OnLine, options: Build
     argv = command(builder, cell, options, folder, labelled)
     environment = {**os.environ, **builder.environment}
     ended = run_group(argv, cwd=checkout, env=environment, log=log, on_line=note, deadline_s=options.deadline_s)
-    _check_ended(ended, cell, base_image, lines, log, options.deadline_s)
+    if ended.timed_out:
+        cause = f"{cell.name}: its image was not built after {options.deadline_s:g} s"
+        raise installing.SetupTimeoutError(cause, f"see {log.name}")
+    if ended.returncode != 0:
+        raise build_failures.read(cell, base_image, lines, log)
     image_id = (folder / "image-id").read_text(encoding="utf-8").strip()
     return Image(reference(cell), image_id, base_image, "@" in base_image, ended.duration_s)
 
@@ -226,32 +225,3 @@ def _check_room(builder: builders.Builder, cell: Cell, labelled: Mapping[str, st
             f"{cell.name}: its image needs {needed:g} GB, and {found[1]} has {found[0] / 1e9:.1f} GB free",
             f"make room there: `{builder.engine} system df` says what takes it",
         )
-
-
-def _check_ended(ended: Ended, cell: Cell, base_image: str, lines: list[str], log: Path, deadline_s: float) -> None:
-    if ended.timed_out:
-        raise installing.SetupTimeoutError(
-            f"{cell.name}: its image was not built after {deadline_s:g} s", f"see {log.name}"
-        )
-    if ended.returncode == 0:
-        return
-    said = "\n".join(lines)
-    if re.search(r"no space left on device", said, re.IGNORECASE):
-        raise EnvironmentLacksError(
-            f"{cell.name}: no space left for its image, which needs about {cell.disk_gb:g} GB", "make room"
-        )
-    if found := re.search(r"(Cannot connect to the Docker daemon.*|permission denied.*daemon socket.*)", said):
-        raise EnvironmentLacksError(f"{cell.name}: {found[1]}", "`llem doctor` says what is here")
-    if re.search(r"(load metadata for|FROM|resolve source metadata for|initializing source) .*", said) and (
-        found := re.search(
-            r".*(manifest unknown|failed to resolve|pull access denied|: not found|no such host).*", said
-        )
-    ):
-        remedy = f"make its registry reachable, or set {BASE_IMAGE} to an image that is here"
-        if "@" in base_image:
-            remedy += "; `nox -s lock` asks for the digest of that name anew"
-        raise EnvironmentLacksError(f"{cell.name}: base image {base_image} cannot be had: {found[0].strip()}", remedy)
-    last = [line.strip() for line in lines if line.strip()][-5:]
-    why = next((line for line in reversed(lines) if re.search(r"\b(ERROR|error|Error|llem):", line)), "")
-    cause = f"{cell.name}: its image could not be built: {(why or ' / '.join(last)).strip()}"
-    raise BuildError(cause, f"all of the build's output is in {log}; it ends: {' / '.join(last)}")
