@@ -31,6 +31,8 @@ RUN --mount=type=bind,source=docker/steps.sh,target=/tmp/llem/steps.sh \
     --mount=type=secret,id=ca_bundle \
     sh /tmp/llem/steps.sh environment "${PYTHON}" && \
     sh /tmp/llem/steps.sh packages requirements.txt "${TORCH_INDEX}"
+# optimum-quanto compiles its kernels when they are first used, into its own folder: links lead to where that may be.
+RUN find /opt/venv/lib -path '*/optimum/quanto/library/extensions/*/__init__.py' -execdir ln -s /tmp build ';'
 
 # The project's metadata alone: its source is then a mere copy, and a change of it asks no index.
 COPY pyproject.toml README.md LICENSE ./

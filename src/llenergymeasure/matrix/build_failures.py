@@ -11,7 +11,7 @@ BASE_IMAGE = "LLEM_BASE_IMAGE"
 _LAST_LINES = 5
 _NO_DAEMON = re.compile(r"(Cannot connect to the Docker daemon.*|permission denied.*daemon socket.*)")
 # BuildKit numbers its steps; that of a base image is one of these two.
-_BASE_STEP = re.compile(r"#(\d+) .*(?:load metadata for|\bFROM) ")
+_BASE_STEP = re.compile(r"#(\d+) \[(?:internal\] load metadata for |(?:[\w-]+ )?(?:\d+/\d+)?\] FROM )")
 # How BuildKit's last line and podman speak of a base that they could not get.
 _BASE_WORDS = re.compile(r"failed to resolve source metadata|initializing source|manifest unknown|pull access denied")
 _ERROR = re.compile(r"\b(?:ERROR|Error|error|llem):")
