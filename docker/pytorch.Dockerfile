@@ -31,8 +31,9 @@ RUN --mount=type=bind,source=docker/steps.sh,target=/tmp/llem/steps.sh \
     --mount=type=secret,id=ca_bundle \
     sh /tmp/llem/steps.sh environment "${PYTHON}" && \
     sh /tmp/llem/steps.sh packages requirements.txt "${TORCH_INDEX}"
-# optimum-quanto compiles its kernels when they are first used, into its own folder: links lead to where that may be.
-RUN find /opt/venv/lib -path '*/optimum/quanto/library/extensions/*/__init__.py' -execdir ln -s /tmp build ';'
+# What optimum-quanto would compile when it is first used, into a folder that no run may write.
+RUN --mount=type=bind,source=docker/steps.sh,target=/tmp/llem/steps.sh \
+    sh /tmp/llem/steps.sh kernels
 
 # The project's metadata alone: its source is then a mere copy, and a change of it asks no index.
 COPY pyproject.toml README.md LICENSE ./
@@ -47,6 +48,6 @@ RUN --mount=type=bind,source=docker/steps.sh,target=/tmp/llem/steps.sh \
 # Any UID can run it: nothing is written but below /tmp, and nobody's home or name is looked up.
 ENV PATH="/opt/venv/bin:${PATH}" \
     HOME=/tmp USER=llem LOGNAME=llem \
-    LLEM_SBOM=/opt/llem/sbom.cdx.json
+    LLEM_SBOM=/opt/llem/sbom.cdx.json LLEM_KERNELS=/opt/llem/kernels
 USER 10001:0
 CMD ["python", "-m", "llenergymeasure.matrix.cell", "--help"]

@@ -4,6 +4,7 @@
 #   tools PYTHON                  pip and what builds packages, in /opt/tools
 #   environment PYTHON [OPTION…]  an empty virtual environment in /opt/venv
 #   packages LOCK "INDEX"         what the lock pins, into it, and a list of it; the index is one more to look in, or ""
+#   kernels                       what packages would compile into themselves, compiled; a run copies it to /tmp
 #   project                       the checkout in the working folder, into it
 #   finish                        its source compiled, seen to start, and readable whoever it belonged to
 set -eu
@@ -80,6 +81,18 @@ packages() {
         /opt/venv/bin/python
 }
 
+kernels() {
+    mkdir kernels
+    for folder in /opt/venv/lib/python*/site-packages/optimum/quanto/library/extensions/cpp; do
+        [ -d "$folder" ] || continue
+        PATH=/opt/venv/bin:$PATH python -c 'from optimum.quanto.library.extensions.cpp import ext; ext.lib'
+        cp -a "$folder/build/." kernels
+        rm -r "$folder/build"
+        # Nothing below /tmp is there yet when a container starts, so that the link leads to /tmp itself.
+        ln -s /tmp "$folder/build"
+    done
+}
+
 project() {
     # An empty package stands for the source, which comes later; without one there would be nothing to point at.
     mkdir -p src/llenergymeasure
@@ -99,6 +112,6 @@ finish() {
 step=$1
 shift
 case $step in
-system | tools | environment | packages | project | finish) "$step" "$@" ;;
+system | tools | environment | packages | kernels | project | finish) "$step" "$@" ;;
 *) die "no step $step" ;;
 esac

@@ -25,6 +25,8 @@ from llenergymeasure.matrix.runners.process import Ended
 Part = dict[str, Any]
 # Where an image keeps the list of all packages in it.
 SBOM = "LLEM_SBOM"
+# Where an image keeps what packages look for, once compiled, in the folder for temporary files.
+KERNELS = "LLEM_KERNELS"
 
 
 def run(backend: str, checkout: Path, out_dir: Path, llem: Sequence[str]) -> Part:
@@ -55,6 +57,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments.out.mkdir(parents=True, exist_ok=True)
     if listed := os.environ.get(SBOM):
         shutil.copyfile(listed, arguments.out / Path(listed).name)
+    if compiled := os.environ.get(KERNELS):
+        # With their times, by which it is seen that they need not be compiled anew.
+        shutil.copytree(compiled, tempfile.gettempdir(), dirs_exist_ok=True)
     llem = str(Path(sys.executable).with_name("llem"))
     part = run(arguments.name.partition("-")[0], Path.cwd(), arguments.out.resolve(), [llem])
     outcomes = [row["outcome"] for group in ("audits", "tests") for row in part[group].values()]
