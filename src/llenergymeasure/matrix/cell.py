@@ -55,15 +55,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="the folder for what it finds")
     arguments = parser.parse_args(argv)
     arguments.out.mkdir(parents=True, exist_ok=True)
-    if listed := os.environ.get(SBOM):
-        shutil.copyfile(listed, arguments.out / Path(listed).name)
-    if compiled := os.environ.get(KERNELS):
-        # With their times, by which it is seen that they need not be compiled anew.
-        shutil.copytree(compiled, tempfile.gettempdir(), dirs_exist_ok=True)
+    _take_from_image(os.environ, arguments.out)
     llem = str(Path(sys.executable).with_name("llem"))
     part = run(arguments.name.partition("-")[0], Path.cwd(), arguments.out.resolve(), [llem])
     outcomes = [row["outcome"] for group in ("audits", "tests") for row in part[group].values()]
     return 1 if part["problems"] or any(Outcome(outcome).bad for outcome in outcomes) else 0
+
+
+def _take_from_image(environ: Mapping[str, str], out_dir: Path) -> None:
+    """What an image brings for a run: the list of its packages, and what packages would compile anew."""
+    if listed := environ.get(SBOM):
+        shutil.copyfile(listed, out_dir / Path(listed).name)
+    if compiled := environ.get(KERNELS):
+        # With their times, by which it is seen that they need not be compiled.
+        shutil.copytree(compiled, tempfile.gettempdir(), dirs_exist_ok=True)
 
 
 def _facts() -> Part:
