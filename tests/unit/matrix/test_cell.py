@@ -1,7 +1,9 @@
 """The program inside a cell, with real pytest on a small suite and a stand-in for `llem`."""
 
 import json
+import os
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -160,3 +162,23 @@ def test_scrub_takes_the_deepest_folder_and_whole_names_only() -> None:
     places = {"/home/someone": "~", "/home/someone/work/out": "OUT", "/scratch/tmp": "TMP", "/usr": "PYTHON"}
     text = "/home/someone/work/out/a /home/someone/b /home/someone-else/c /scratch/tmp/d /usr/lib OUT/tmp"
     assert scrub(text, places) == "OUT/a ~/b /home/someone-else/c TMP/d /usr/lib OUT/tmp"
+
+
+def test_an_image_leaves_the_list_of_its_packages_and_what_it_compiled_where_they_are_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image, out, scratch = (tmp_path / name for name in ("image", "out", "scratch"))
+    for folder in (image / "kernels", out, scratch):
+        folder.mkdir(parents=True)
+    (image / "sbom.cdx.json").write_text("{}")
+    (image / "kernels" / "a.so").write_text("compiled")
+    os.utime(image / "kernels" / "a.so", (1_000_000_000, 1_000_000_000))
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    program._take_from_image({program.SBOM: str(image / "sbom.cdx.json"), program.KERNELS: str(image / "kernels")}, out)
+    assert (out / "sbom.cdx.json").read_text() == "{}"
+    assert (scratch / "a.so").stat().st_mtime == 1_000_000_000
+
+
+def test_outside_an_image_nothing_is_taken(tmp_path: Path) -> None:
+    program._take_from_image({}, tmp_path)
+    assert not list(tmp_path.iterdir())

@@ -36,6 +36,13 @@ def test_a_record_reads_back_as_it_was(make_record: MakeRecord) -> None:
     assert from_json(to_json(written)) == written
 
 
+def test_what_a_cells_image_is_made_of_is_kept_and_older_records_without_it_are_read(make_record: MakeRecord) -> None:
+    written = make_record()
+    cell = dataclasses.replace(written.cell, base_image="python:3.11-slim", system_packages=("g++",), disk_gb=2.5)
+    assert from_json(to_json(dataclasses.replace(written, cell=cell))).cell == cell
+    assert not {"base_image", "base_digest", "system_packages", "disk_gb"} & json.loads(to_json(written))["cell"].keys()
+
+
 def test_every_kind_is_counted_apart(make_record: MakeRecord) -> None:
     assert counts(make_record(tests=ONE_OF_EACH)) == dict.fromkeys(Outcome, 1)
     assert counts(make_record()) == dict.fromkeys(Outcome, 0)

@@ -76,6 +76,46 @@ def test_a_cell_may_leave_out_requirements_pin_variables_and_be_run_on_request()
     assert len({cpu, cuda}) == 2
 
 
+IMAGES = """
+[defaults.pytorch]
+package = "transformers"
+platform = "cpu"
+python = "3.11"
+base_image = "python:{python}-slim-bookworm"
+system_packages = ["g++"]
+disk_gb = 2.5
+
+[[cell]]
+backend = "pytorch"
+version = "5.0.0"
+base_digest = "sha256:DIGEST"
+
+[[cell]]
+backend = "pytorch"
+version = "5.23.0"
+base_image = "registry.example:5000/a/b:{version}"
+system_packages = []
+""".replace("DIGEST", "0123456789abcdef" * 4)
+
+
+def test_a_base_image_takes_versions_from_its_cell_and_is_pinned_where_its_digest_is_known() -> None:
+    old, new = loads(IMAGES).cells
+    assert (old.base_image, old.system_packages, old.disk_gb) == ("python:3.11-slim-bookworm", ("g++",), 2.5)
+    assert old.base == "python:3.11-slim-bookworm@sha256:" + "0123456789abcdef" * 4
+    assert (new.base_image, new.base_digest, new.system_packages) == ("registry.example:5000/a/b:5.23.0", "", ())
+    assert new.base == new.base_image
+
+
+def test_a_cell_need_not_have_an_image() -> None:
+    assert [cell.base for cell in loads(WHOLE).cells] == ["", ""]
+
+
+def test_every_cell_of_the_project_has_a_base_image_that_a_platform_of_its_kind_is_on() -> None:
+    for cell in load(Path(__file__).parents[3] / "matrix.toml").cells:
+        assert cell.base_image.startswith("python:" if cell.platform == "cpu" else "nv"), cell.name
+        assert cell.disk_gb > 1, cell.name
+
+
 def test_cells_are_chosen_by_backend_and_platform() -> None:
     spec = loads(WHOLE + VLLM)
     assert len(spec.of()) == 4
@@ -159,6 +199,35 @@ def test_every_cell_of_the_project_that_runs_on_a_cpu_is_expected_of_every_run()
             "matrix.toml:27: unknown key 'environmen'",
             "'environment'",
         ),
+        (IMAGES.replace("base_digest", "base_digst"), "matrix.toml:13: unknown key 'base_digst'", "'base_digest'"),
+        (IMAGES.replace("sha256:0", "sha256:"), "matrix.toml:13: 'sha256:123", "`nox -s lock`"),
+        (IMAGES.replace("sha256:0", "sha256:A"), "is no digest: sha256: and 64 characters", "`nox -s lock`"),
+        (IMAGES.replace("sha256:", "md5:"), "matrix.toml:13: 'md5:", "`nox -s lock`"),
+        (
+            IMAGES.replace('base_image = "python:{python}-slim-bookworm"\n', ""),
+            "matrix.toml:12: a digest of no image",
+            "set base_image",
+        ),
+        (
+            IMAGES.replace("disk_gb = 2.5", 'base_digest = "sha256:' + "0" * 64 + '"'),
+            "matrix.toml:8: this digest stands in the defaults",
+            "move it to the cell",
+        ),
+        (IMAGES.replace("-slim", "@sha256"), "matrix.toml:6: base_image holds a digest", "base_digest"),
+        (IMAGES.replace("{version}", "{versoin}"), "matrix.toml:18: {versoin} in base_image", "{version}"),
+        (
+            IMAGES.replace("/b:{version}", "/b"),
+            "matrix.toml:18: 'registry.example:5000/a/b' is no image's name",
+            "write it",
+        ),
+        (
+            IMAGES.replace("python:{", "Python:{"),
+            "matrix.toml:6: 'Python:3.11-slim-bookworm' is no image's",
+            "write it",
+        ),
+        (IMAGES.replace('["g++"]', '"g++"'), "matrix.toml:7: system_packages is not a list", "apt"),
+        (IMAGES.replace('"g++"', '"g++; rm"'), "matrix.toml:7: system_packages is not a list", "apt"),
+        (IMAGES.replace("2.5", "-1"), "matrix.toml:8: disk_gb is not a number of gigabytes", "2.5"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_line(text: str, cause: str, remedy: str) -> None:

@@ -67,7 +67,7 @@ class Start:
 
 
 def start(cell: Cell, runner: str, runner_why: str, checkout: Path) -> Start:
-    commit, dirty = _commit(checkout)
+    commit, dirty = commit_of(checkout)
     return Start(cell, runner, runner_why, commit, dirty, datetime.now(UTC))
 
 
@@ -144,7 +144,7 @@ def _record(begun: Start, part: dict[str, Any], outcome: Outcome, reason: str) -
     )
 
 
-def _commit(checkout: Path) -> tuple[str | None, bool | None]:
+def commit_of(checkout: Path) -> tuple[str | None, bool | None]:
     """The checkout's commit and whether files differ from it; what a run itself writes does not count."""
     try:
         head = _git(checkout, "rev-parse", "HEAD")

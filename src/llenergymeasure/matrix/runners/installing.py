@@ -10,7 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,6 +88,21 @@ class _InstallError(EnvironmentLacksError):
         self.output = output
 
 
+def run_logged(argv: Sequence[str], what: str, cwd: Path, log: Path) -> str:
+    """Run a program that installs or resolves; its output is returned and goes to a log in full."""
+    lines: list[str] = []
+    environment = {key: value for key, value in os.environ.items() if key not in DROPPED}
+    ended = run_group(argv, cwd=cwd, env=environment, log=log, on_line=lines.append, deadline_s=DEADLINE_S)
+    if ended.timed_out:
+        raise SetupTimeoutError(f"{what} was not done after {DEADLINE_S:g} s", f"see {log.name}")
+    output = "\n".join(lines)
+    if ended.returncode != 0:
+        errors = [line.strip() for line in lines if re.match(r"\s*(ERROR|error|\w*Error)\b", line)] or lines[-1:]
+        cause = f"{what} failed: {'; '.join(errors[:3])}" if errors else f"{what} ended with {ended.returncode}"
+        raise _InstallError(cause, f"all of its output is in {log.name}", output)
+    return output
+
+
 @dataclass(frozen=True)
 class _Setup:
     """Runs the programs that fill one environment; their output goes to a log in full."""
@@ -97,19 +112,7 @@ class _Setup:
     python: Path
 
     def run(self, argv: Sequence[str], what: str) -> str:
-        lines: list[str] = []
-        environment = {key: value for key, value in os.environ.items() if key not in DROPPED}
-        ended = run_group(
-            argv, cwd=self.checkout, env=environment, log=self.log, on_line=lines.append, deadline_s=DEADLINE_S
-        )
-        if ended.timed_out:
-            raise SetupTimeoutError(f"{what} was not done after {DEADLINE_S:g} s", f"see {self.log.name}")
-        output = "\n".join(lines)
-        if ended.returncode != 0:
-            errors = [line.strip() for line in lines if re.match(r"\s*(ERROR|error|\w*Error)\b", line)] or lines[-1:]
-            cause = f"{what} failed: {'; '.join(errors[:3])}" if errors else f"{what} ended with {ended.returncode}"
-            raise _InstallError(cause, f"all of its output is in {self.log.name}", output)
-        return output
+        return run_logged(argv, what, self.checkout, self.log)
 
     def install(self, arguments: Sequence[str]) -> None:
         self.run([*_installer(self.python), *_wheelhouse(), *arguments], "pip install")
@@ -118,9 +121,14 @@ class _Setup:
         return self.run([str(self.python), "-I", "-c", code], "a look at what was installed").splitlines()[-1]
 
 
-def _install_torch(cell: Cell, setup: _Setup, on_line: OnLine) -> None:
+def torch_pin(cell: Cell) -> str:
+    """The build of torch for the cell's platform; CPU builds have a name of their own on Linux only."""
     local = "+cpu" if cell.platform == "cpu" and sys.platform == "linux" else ""
-    wanted = f"torch=={cell.torch}{local}"
+    return f"torch=={cell.torch}{local}"
+
+
+def _install_torch(cell: Cell, setup: _Setup, on_line: OnLine) -> None:
+    wanted = torch_pin(cell)
     size = "200 MB" if cell.platform == "cpu" else "5 GB with NVIDIA's libraries"
     on_line(f"{cell.name}: installing {wanted} (about {size}) by pip's own configuration{_wheelhouse_words()}")
     try:
@@ -162,13 +170,18 @@ def requirements_kept(cell: Cell, requires: Sequence[str]) -> list[str]:
     ]
 
 
+def never(cell: Cell) -> list[str]:
+    """Constraints under which nothing that the cell leaves out comes in for another package's sake."""
+    return [f"{name}<0" for name in cell.without]
+
+
 def _of_an_extra(requirement: Requirement) -> bool:
     return requirement.marker is not None and re.search(r"\bextra\b", str(requirement.marker)) is not None
 
 
 def _constraints(setup: _Setup, cell: Cell, out_dir: Path) -> list[str]:
     """Keeps pip from exchanging the build of torch, or bringing what is left out, for another package's sake."""
-    lines = [f"{name}<0" for name in cell.without]
+    lines = never(cell)
     if cell.torch:
         version = setup.ask("import importlib.metadata as m; print(m.version('torch'))")
         lines.insert(0, f"torch=={version}")
@@ -196,6 +209,16 @@ def _check_platform(cell: Cell, setup: _Setup) -> None:
         )
 
 
+def wheelhouse(environ: Mapping[str, str] = os.environ) -> Path | None:
+    """The folder of wheels that LLEM_WHEELHOUSE names."""
+    folder = environ.get(WHEELHOUSE)
+    if not folder:
+        return None
+    if not Path(folder).is_dir():
+        raise RequestError(f"{WHEELHOUSE}={folder}: no such folder", "set it to a folder of wheels, or unset it")
+    return Path(folder)
+
+
 def _installer(python: Path) -> list[str]:
     if importlib.util.find_spec("pip") is not None:
         return [
@@ -212,12 +235,8 @@ def _installer(python: Path) -> list[str]:
 
 
 def _wheelhouse() -> list[str]:
-    folder = os.environ.get(WHEELHOUSE)
-    if not folder:
-        return []
-    if not Path(folder).is_dir():
-        raise RequestError(f"{WHEELHOUSE}={folder}: no such folder", "set it to a folder of wheels, or unset it")
-    return ["--find-links", folder]
+    folder = wheelhouse()
+    return ["--find-links", str(folder)] if folder else []
 
 
 def _wheelhouse_words() -> str:
