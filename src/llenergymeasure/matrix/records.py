@@ -148,7 +148,7 @@ def to_json(record: CellRecord) -> str:
 def _cell_row(cell: Cell) -> dict[str, Any]:
     """Keys that records did not have at first are left out where they say nothing, so that old and new read alike."""
     row = asdict(cell)
-    for key, nothing in (("without", ()), ("environment", {}), ("expected", True)):
+    for key, nothing in (("without", ()), ("environment", {}), ("expected", True), ("limits", {})):
         if row[key] == nothing:
             del row[key]
     return row

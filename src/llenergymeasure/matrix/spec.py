@@ -13,6 +13,7 @@ from packaging.utils import InvalidName, canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from llenergymeasure.errors import RequestError
+from llenergymeasure.matrix import limits
 
 BACKENDS = ("pytorch", "vllm", "tensorrt")
 PLATFORMS = ("cpu", "cuda")
@@ -30,7 +31,7 @@ RUNNERS_OWN = (
 )
 
 _TEXTS = ("package", "platform", "python", "torch", "torch_index")
-_DEFAULTABLE = (*_TEXTS, "requirements", "without", "environment", "deadline_s", "expected")
+_DEFAULTABLE = (*_TEXTS, "requirements", "without", "environment", "deadline_s", "expected", "limits")
 _KEYS = ("backend", "version", *_DEFAULTABLE)
 
 _Place = Callable[[str], str]
@@ -49,6 +50,7 @@ class Cell:
         without: distributions that the package requires and the cell leaves out.
         environment: variables that the cell's programs get; no part of what is installed.
         expected: whether the cell is red without a record; else it is only not run.
+        limits: what its container may take, where that differs from `limits.Limits`.
     """
 
     backend: str
@@ -63,6 +65,7 @@ class Cell:
     without: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict, hash=False)
     expected: bool = True
+    limits: Mapping[str, float] = field(default_factory=dict, hash=False)
 
     @property
     def name(self) -> str:
@@ -220,6 +223,7 @@ def _check_values(values: dict[str, Any], where: _Place) -> None:
     _check_requirements(values.get("requirements", []), where)
     _check_without(values, where)
     _check_environment(values.get("environment", {}), where)
+    limits.check(values.get("limits", {}), where)
 
 
 def _check_version(version: str, where: str, key: str) -> None:
