@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 LEAST_API = (1, 40)
 TIMEOUT_S = 30.0
 
+KINDS = ("docker", "podman")
 _VARIABLES = {"docker": "DOCKER_HOST", "podman": "CONTAINER_HOST"}
 _STARTS = {
-    "docker": "start it, `sudo systemctl start docker` on most systems",
-    "podman": "start it with `systemctl --user start podman.socket`",
+    "docker": "install Docker Engine or start it, `sudo systemctl start docker` on most systems",
+    "podman": "install podman or start its socket, `systemctl --user start podman.socket`",
 }
 _GROUPS = {
     "docker": "join the group docker (`sudo usermod -aG docker $USER`, then log in again), or run this with sudo",
@@ -126,7 +127,7 @@ def _greet(kind: str, place: str, timeout_s: float) -> Daemon:
         with_least.close()
         newest = _numbers(version["ApiVersion"])
         name = next((part["Name"] for part in version.get("Components") or () if part.get("Name")), kind)
-        words = f"{name} {version.get('Version', '')} at {place}"
+        words = f"{'Docker Engine' if name == 'Engine' else name} {version.get('Version', '')} at {place}"
         if newest < LEAST_API:
             raise DaemonError(
                 f"{words} speaks version {version['ApiVersion']} of Docker's API, and the least is {least}",
