@@ -85,7 +85,8 @@ def clean(
         except DaemonError as error:
             refusals.append(error)
             continue
-        done = owners.clean(daemon.api, everything=everything)
+        with daemon:
+            done = owners.clean(daemon.api, everything=everything)
         typer.echo(
             f"{daemon.words}: {len(done.removed)} removed{': ' if done.removed else ''}{', '.join(done.removed)}"
         )

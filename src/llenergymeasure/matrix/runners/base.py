@@ -142,6 +142,7 @@ def assemble(
     if not part.get("finished"):
         if outcome is Outcome.PASSED:
             code = ended.returncode if ended else None
+            problem = "; ".join(problems) or problem
             outcome, reason = Outcome.ERROR, f"the cell's program ended with {code} and left no whole result: {problem}"
         part["journal"] = journal.cases(out_dir / journal.FILE, running=outcome, reason=reason)
     try:

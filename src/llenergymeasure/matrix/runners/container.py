@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,7 +75,9 @@ def run(
     output = None
     with log.open("ab") as sink:
         try:
-            output = _start(daemon, plan, BoundedLog(sink, int(plan.limits.log_gib * GIB)), on_line)
+            output = _prepare(daemon, plan, BoundedLog(sink, int(plan.limits.log_gib * GIB)), on_line)
+            with _or_not_started():
+                daemon.api.start(plan.name)
             ended = watch.until_end(output)
         finally:
             if left := _end(daemon, plan.name, grace_s, keep=keep):
@@ -160,23 +162,28 @@ class _Output:
 
     def finish(self) -> None:
         """Once the container has ended, or its daemon: nothing more can come that is not on its way."""
-        if not self.over.wait(_DRAIN_S):
-            with contextlib.suppress(*failures()):
-                self._chunks.close()
-            self.over.wait(1)
+        self.over.wait(_DRAIN_S)
+        with contextlib.suppress(*failures()):
+            self._chunks.close()
+        self.over.wait(1)
+        # docker-py closes the socket for the reader only, and the connection it is of stays open.
+        self._chunks._response.close()  # noqa: SLF001
         self._log.close()
 
 
-def _start(daemon: Daemon, plan: Plan, log: BoundedLog, on_line: OnLine) -> _Output:
-    try:
+def _prepare(daemon: Daemon, plan: Plan, log: BoundedLog, on_line: OnLine) -> _Output:
+    """Attached before it runs: nothing that it says can be missed."""
+    with _or_not_started():
         create(daemon, plan)
-        # Attached before it runs: nothing that it says can be missed.
-        chunks = daemon.api.attach(plan.name, stdout=True, stderr=True, stream=True)
-        output = _Output(chunks, log, on_line)
-        daemon.api.start(plan.name)
+        return _Output(daemon.api.attach(plan.name, stdout=True, stderr=True, stream=True), log, on_line)
+
+
+@contextlib.contextmanager
+def _or_not_started() -> Iterator[None]:
+    try:
+        yield
     except failures() as error:
         raise EnvironmentLacksError(f"the container could not be started: {words(error)}") from error
-    return output
 
 
 class _Watch:

@@ -64,7 +64,8 @@ class ContainerRunner:
 
     def available(self) -> base.Availability:
         try:
-            return base.Availability(ok=True, why=f"{self._connect().words} answers")
+            with self._connect() as daemon:
+                return base.Availability(ok=True, why=f"{daemon.words} answers")
         except EnvironmentLacksError as error:
             return base.Availability(ok=False, why=error.cause, remedy=error.remedy)
 
@@ -72,8 +73,8 @@ class ContainerRunner:
         if platform != "cuda":
             return base.Availability(ok=True, why="nothing but the daemon is needed")
         try:
-            daemon = self._connect()
-            way = gpu.reach(daemon, devices, user(daemon))
+            with self._connect() as daemon:
+                way = gpu.reach(daemon, devices, user(daemon))
         except EnvironmentLacksError as error:
             return base.Availability(ok=False, why=error.cause, remedy=error.remedy)
         return base.Availability(ok=True, why=f"a tiny container reaches it through {way.name}")
@@ -102,45 +103,34 @@ class ContainerRunner:
         on_line: base.OnLine,
         devices: Sequence[str],
     ) -> CellRecord:
-        cell = begun.cell
         (out_dir / BUILD_LOG).unlink(missing_ok=True)
-        daemon = self._connect()
-        numbers = user(daemon)
-        way = gpu.reach(daemon, devices, numbers) if cell.platform == "cuda" else None
-        image = self.build(cell, checkout, out_dir / BUILD_LOG, on_line)
-        on_line(f"{cell.name}: {image.reference} ({image.image_id[:19]}) on {daemon.words}")
-        folder = results.fresh(out_dir / FOLDER, numbers)
-        plan = self._plan(cell, daemon, image, folder, numbers, way)
-        problems: list[str] = []
-        try:
-            ended = container.run(
-                daemon,
-                plan,
-                log=out_dir / base.LOG,
-                on_line=on_line,
-                deadline_s=deadline_s,
-                grace_s=self.grace_s,
-                keep=self.keep,
-            )
-        finally:
-            problems += results.take(base.RESULTS, folder, out_dir)
-            if not self.keep:
-                results.remove(folder)
+        with self._connect() as daemon:
+            way = gpu.reach(daemon, devices, user(daemon)) if begun.cell.platform == "cuda" else None
+            image = self.build(begun.cell, checkout, out_dir / BUILD_LOG, on_line)
+            on_line(f"{begun.cell.name}: {image.reference} ({image.image_id[:19]}) on {daemon.words}")
+            plan = self._plan(begun.cell, daemon, image, results.fresh(out_dir / FOLDER, user(daemon)), way)
+            problems: list[str] = []
+            try:
+                ended = container.run(
+                    daemon,
+                    plan,
+                    log=out_dir / base.LOG,
+                    on_line=on_line,
+                    deadline_s=deadline_s,
+                    grace_s=self.grace_s,
+                    keep=self.keep,
+                )
+            finally:
+                problems += results.take(base.RESULTS, out_dir / FOLDER, out_dir)
+                if not self.keep:
+                    results.remove(out_dir / FOLDER)
         record = base.assemble(begun, out_dir, ended, deadline_s, problems)
         return dataclasses.replace(record, image_digest=image.image_id)
 
     def _connect(self) -> Daemon:
         return connect(self.name, timeout_s=self.timeout_s)
 
-    def _plan(
-        self,
-        cell: Cell,
-        daemon: Daemon,
-        image: Image,
-        folder: Path,
-        numbers: tuple[int, int],
-        way: gpu.Way | None,
-    ) -> container.Plan:
+    def _plan(self, cell: Cell, daemon: Daemon, image: Image, folder: Path, way: gpu.Way | None) -> container.Plan:
         run = uuid.uuid4().hex[:8]
         most = limits.of(cell.limits)
         return container.Plan(
@@ -148,7 +138,7 @@ class ContainerRunner:
             image=image.image_id,
             argv=[*self.program, cell.name, "--out", container.OUT],
             labels=owners.labels(cell.name, run),
-            user=numbers,
+            user=user(daemon),
             limits=most,
             memory_bytes=most.memory_bytes(daemon.memory_bytes, self.jobs),
             folder=folder,
@@ -180,15 +170,14 @@ class Given:
     reference: str
 
     def __call__(self, cell: Cell, checkout: Path, log: Path, on_line: base.OnLine) -> "Found":  # noqa: ARG002
-        daemon = connect(self.kind)
-        try:
-            return Found(self.reference, daemon.api.inspect_image(self.reference)["Id"])
-        except failures() as error:
-            names = sorted({tag for row in daemon.api.images() for tag in row.get("RepoTags") or ()})
-            there = f"it has {', '.join(names)}" if names else "it has none"
-            raise EnvironmentLacksError(
-                f"image {self.reference}: {container.words(error)}", f"name one that {daemon.words} has; {there}"
-            ) from error
+        with connect(self.kind) as daemon:
+            try:
+                return Found(self.reference, daemon.api.inspect_image(self.reference)["Id"])
+            except failures() as error:
+                names = sorted({tag for row in daemon.api.images() for tag in row.get("RepoTags") or ()})
+                remedy = f"name one of {', '.join(names)}" if names else f"{daemon.words} has none: load one"
+                cause = f"image {self.reference}: {container.words(error)}"
+                raise EnvironmentLacksError(cause, remedy) from error
 
 
 @dataclass(frozen=True)

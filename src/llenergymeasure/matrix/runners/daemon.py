@@ -4,9 +4,10 @@ import errno
 import os
 import socket
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from llenergymeasure.errors import EnvironmentLacksError
 
@@ -46,6 +47,12 @@ class Daemon:
     api: "APIClient"
     words: str
     info: Mapping[str, Any]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.api.close()
 
     @property
     def memory_bytes(self) -> int:
@@ -122,23 +129,32 @@ def _greet(kind: str, place: str, timeout_s: float) -> Daemon:
     least = ".".join(str(part) for part in LEAST_API)
     try:
         # The least version that will do is spoken first, so that an old daemon can still say how old it is.
-        with_least = APIClient(base_url=f"unix://{place}", version=least, timeout=timeout_s)
-        version = with_least.version(api_version=False)
-        with_least.close()
-        newest = _numbers(version["ApiVersion"])
+        with closing(APIClient(base_url=f"unix://{place}", version=least, timeout=timeout_s)) as first:
+            version = first.version(api_version=False)
         name = next((part["Name"] for part in version.get("Components") or () if part.get("Name")), kind)
         words = f"{'Docker Engine' if name == 'Engine' else name} {version.get('Version', '')} at {place}"
-        if newest < LEAST_API:
+        if _numbers(version["ApiVersion"]) < LEAST_API:
             raise DaemonError(
                 f"{words} speaks version {version['ApiVersion']} of Docker's API, and the least is {least}",
                 "install a newer one: Docker Engine from 19.03 on, podman from 3 on",
             )
-        api = APIClient(base_url=f"unix://{place}", version="auto", timeout=timeout_s)
-        return Daemon(api, words, api.info())
+        api = APIClient(base_url=f"unix://{place}", version=_spoken(version["ApiVersion"]), timeout=timeout_s)
+        try:
+            return Daemon(api, words, api.info())
+        except BaseException:
+            api.close()
+            raise
     except broken as error:
         raise DaemonError(
             f"what listens at {place} is no {kind} daemon that answers: {error}", _STARTS[kind]
         ) from error
+
+
+def _spoken(newest: str) -> str:
+    """The newest version that both sides know."""
+    from docker.constants import DEFAULT_DOCKER_API_VERSION
+
+    return min(newest, str(DEFAULT_DOCKER_API_VERSION), key=_numbers)
 
 
 def _numbers(version: str) -> tuple[int, ...]:

@@ -59,14 +59,16 @@ def take(names: Iterable[str], folder: Path, into: Path) -> list[str]:
         except OSError as error:
             problems.append(f"{name} cannot be taken out of the container: {error.strerror}")
             continue
-        with os.fdopen(source, "rb") as file:
-            found = os.fstat(file.fileno())
+        try:
+            found = os.fstat(source)
             if not stat.S_ISREG(found.st_mode):
                 problems.append(f"{name} is no plain file")
             elif found.st_size > MAX_FILE_BYTES:
                 problems.append(f"{name} has {found.st_size / 1e6:.0f} MB, and {MAX_FILE_BYTES / 1e6:.0f} MB are taken")
             else:
-                _copy(file.fileno(), into / name)
+                _copy(source, into / name)
+        finally:
+            os.close(source)
     return problems
 
 
