@@ -60,7 +60,8 @@ def test_past_its_deadline_it_is_asked_to_end_and_the_test_that_hung_is_named(la
 
 def test_one_that_ignores_the_request_is_killed(lab: Lab) -> None:
     record = lab.run(
-        "signal.signal(signal.SIGTERM, lambda *_: print('no', flush=True))\nin_the_middle()\nwhile True: time.sleep(600)",
+        "signal.signal(signal.SIGTERM, lambda *_: print('no', flush=True))\n"
+        "in_the_middle()\nwhile True: time.sleep(600)",
         deadline_s=1.5,
     )
     assert record.status is Outcome.TIMEOUT
@@ -245,7 +246,7 @@ def test_an_image_that_is_not_there_is_named_with_those_that_are(lab: Lab) -> No
 def test_the_tiny_container_that_looks_for_a_gpu_says_what_is_in_the_way(lab: Lab) -> None:
     if Path("/dev/nvidiactl").exists():
         pytest.skip("needs a machine without an NVIDIA GPU")
-    with pytest.raises(EnvironmentLacksError, match="no container reaches a GPU: .*could not select device driver"):
+    with pytest.raises(EnvironmentLacksError, match=r"no container reaches a GPU: .*could not select device driver"):
         gpu.reach(lab.daemon, (), user(lab.daemon))
     with tiny.image(lab.daemon) as made:
         # Where nothing asks for a GPU it starts, and sees none: the look itself works.

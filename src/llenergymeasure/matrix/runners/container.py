@@ -72,7 +72,7 @@ def run(
     """
     started = time.monotonic()
     watch = _Watch(daemon, plan, started + deadline_s, grace_s)
-    output = None
+    output, ended = None, None
     with log.open("ab") as sink:
         try:
             output = _prepare(daemon, plan, BoundedLog(sink, int(plan.limits.log_gib * GIB)), on_line)
@@ -83,7 +83,8 @@ def run(
             if left := _end(daemon, plan.name, grace_s, keep=keep):
                 on_line(left)
             if output is not None:
-                output.finish()
+                # Of a daemon that has gone, nothing more comes.
+                output.finish(0 if ended and ended.lost else _DRAIN_S)
     return dataclasses.replace(ended, duration_s=time.monotonic() - started)
 
 
@@ -160,9 +161,9 @@ class _Output:
         finally:
             self.over.set()
 
-    def finish(self) -> None:
-        """Once the container has ended, or its daemon: nothing more can come that is not on its way."""
-        self.over.wait(_DRAIN_S)
+    def finish(self, patience_s: float) -> None:
+        """Once the container has ended: nothing more can come that is not on its way."""
+        self.over.wait(patience_s)
         with contextlib.suppress(*failures()):
             self._chunks.close()
         self.over.wait(1)
