@@ -13,7 +13,7 @@ import pytest
 from llenergymeasure.matrix.records import CellRecord, read
 from llenergymeasure.matrix.runners import base, owners
 from llenergymeasure.matrix.runners.containers import FOLDER, ContainerRunner, Found
-from llenergymeasure.matrix.runners.daemon import Daemon, DaemonError, connect
+from llenergymeasure.matrix.runners.daemon import KINDS, Daemon, DaemonError, connect
 from llenergymeasure.matrix.spec import Cell
 
 # Any image with Python 3 in it; nothing is pulled.
@@ -45,12 +45,17 @@ def in_the_middle():
 """
 
 
+@pytest.fixture(scope="session", params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture(scope="session")
-def daemon() -> Iterator[Daemon]:
+def daemon(kind: str) -> Iterator[Daemon]:
     try:
-        found = connect("docker")
+        found = connect(kind)
     except DaemonError as error:
-        pytest.skip(f"needs a Docker daemon: {error.cause}")
+        pytest.skip(f"needs a {kind} daemon: {error.cause}")
     with found:
         yield found
 
@@ -66,6 +71,7 @@ def image(daemon: Daemon) -> Found:
 class Lab:
     """Runs a program as a cell in a container, and knows what to look for afterwards."""
 
+    kind: str
     daemon: Daemon
     image: Found
     folder: Path
@@ -88,7 +94,7 @@ class Lab:
     def runner(self, program: Sequence[str], **options: Any) -> ContainerRunner:
         build: Any = lambda *_: self.image  # noqa: E731
         values = {"grace_s": 0.3, **self.options, **options}
-        return ContainerRunner("docker", build, program=tuple(program), **values)
+        return ContainerRunner(self.kind, build, program=tuple(program), **values)
 
     def run(
         self, code: str, deadline_s: float = 30, *, options: dict[str, Any] | None = None, **limits: float
@@ -131,7 +137,7 @@ def soon(check: Callable[[], bool], seconds: float = 10) -> bool:
 
 
 @pytest.fixture
-def lab(daemon: Daemon, image: Found, tmp_path: Path) -> Iterator[Lab]:
-    one = Lab(daemon, image, tmp_path)
+def lab(kind: str, daemon: Daemon, image: Found, tmp_path: Path) -> Iterator[Lab]:
+    one = Lab(kind, daemon, image, tmp_path)
     yield one
     one.nothing_left()

@@ -69,8 +69,7 @@ class Dockerd:
     def tiny_image(self) -> Found:
         """A shell and `sleep`: it takes no time to load."""
         with connect("docker", {"DOCKER_HOST": self.address}) as daemon:
-            daemon.api.import_image_from_data(tiny.archive([tiny.SHELL, SLEEP]), repository="tiny", tag="1")
-            return Found("tiny:1", daemon.api.inspect_image("tiny:1")["Id"])
+            return Found("tiny", tiny.load(daemon, [tiny.SHELL, SLEEP]))
 
 
 @pytest.fixture

@@ -13,14 +13,14 @@ from llenergymeasure.matrix.runners import base, containers, gpu, owners, tiny
 from llenergymeasure.matrix.runners.containers import FOLDER, Found, Given, user
 from llenergymeasure.matrix.runners.results import MAX_FILE_BYTES
 
-from .fixtures_containers import Lab, daemon, image, lab, soon
+from .fixtures_containers import Lab, daemon, image, kind, lab, soon
 
-__all__ = ["daemon", "image", "lab"]
+__all__ = ["daemon", "image", "kind", "lab"]
 
 
 def test_a_clean_run_is_passed_with_the_image_it_ran_in(lab: Lab) -> None:
     record = lab.run("print('said'); part()")
-    assert (record.status, record.reason, record.runner) == (Outcome.PASSED, "", "docker")
+    assert (record.status, record.reason, record.runner) == (Outcome.PASSED, "", lab.kind)
     assert record.image_digest == lab.image.image_id
     assert record.tests["t.py::test_a"].outcome is Outcome.PASSED
     assert lab.log == "said\n"
@@ -92,8 +92,14 @@ def test_one_that_is_killed_from_outside_is_a_crash(lab: Lab) -> None:
     ids=["itself", "a child", "files in memory"],
 )
 def test_one_that_is_out_of_memory_is_a_crash(lab: Lab, code: str) -> None:
+    if lab.daemon.podman and "part()" in code:
+        pytest.skip("needs a daemon that says when a child was out of memory: podman 4.3 does not")
     record = lab.run(code, memory_gib=0.0625, tmp_gib=1)
-    assert (record.status, record.reason) == (Outcome.CRASH, "ran out of memory: its limit is 0.0625 GiB")
+    assert record.status is Outcome.CRASH
+    words = {"ran out of memory: its limit is 0.0625 GiB"}
+    if lab.daemon.podman:  # seen on 4.3: it knows the signal alone
+        words.add("killed for want of memory (SIGKILL)")
+    assert record.reason in words
 
 
 @pytest.mark.parametrize(
@@ -187,7 +193,7 @@ part(packages={"facts": json.dumps(facts)})
         "home": "done",
         "caps": "0000000000000000",
         "privileges": "1",
-        "first": "docker-init",
+        "first": "podman-init" if lab.daemon.podman else "docker-init",
         "networks": ["lo"],
         "offline": "1",
     }
@@ -210,7 +216,7 @@ def test_kept_it_is_ended_and_stays_with_its_results(lab: Lab) -> None:
         record = lab.run("in_the_middle(); time.sleep(600)", deadline_s=1, options={"keep": True})
         assert record.status is Outcome.TIMEOUT
         [row] = lab.containers()
-        assert row["State"] == "exited"
+        assert row["State"] in ("exited", "stopped")
         assert row["Labels"][owners.CELL] == "pytorch-0.0.1-cpu"
         assert row["Names"][0].lstrip("/") in lab.lines[-1]
         assert (lab.out_dir / FOLDER / "part.json").exists()
@@ -227,7 +233,7 @@ def test_one_that_cannot_be_started_is_an_error(lab: Lab) -> None:
     runner = dataclasses.replace(lab.runner(["python3"]), build=lambda *_: gone)
     record = runner.run(lab.cell(), lab.folder, lab.out_dir, 30, lab.lines.append)
     assert record.status is Outcome.ERROR
-    assert record.reason.startswith("the container could not be started: No such image")
+    assert record.reason.lower().startswith("the container could not be started: no such image")
 
 
 def test_a_program_that_is_not_there_is_an_error(lab: Lab) -> None:
@@ -237,8 +243,8 @@ def test_a_program_that_is_not_there_is_an_error(lab: Lab) -> None:
 
 
 def test_an_image_that_is_not_there_is_named_with_those_that_are(lab: Lab) -> None:
-    given = Given("docker", "no/such:image")
-    with pytest.raises(EnvironmentLacksError, match="No such image: no/such:image") as caught:
+    given = Given(lab.kind, "no/such:image")
+    with pytest.raises(EnvironmentLacksError, match=r"image no/such:image: .*No such image") as caught:
         given(lab.cell(), lab.folder, lab.folder / "log", print)
     assert lab.image.reference in caught.value.remedy
 
@@ -246,12 +252,13 @@ def test_an_image_that_is_not_there_is_named_with_those_that_are(lab: Lab) -> No
 def test_the_tiny_container_that_looks_for_a_gpu_says_what_is_in_the_way(lab: Lab) -> None:
     if Path("/dev/nvidiactl").exists():
         pytest.skip("needs a machine without an NVIDIA GPU")
-    with pytest.raises(EnvironmentLacksError, match=r"no container reaches a GPU: .*could not select device driver"):
+    said = "CDI: a container sees no GPU" if lab.daemon.podman else "could not select device driver"
+    with pytest.raises(EnvironmentLacksError, match=rf"no container reaches a GPU: .*{said}"):
         gpu.reach(lab.daemon, (), user(lab.daemon))
     with tiny.image(lab.daemon) as made:
         # Where nothing asks for a GPU it starts, and sees none: the look itself works.
         assert gpu._seen(lab.daemon, made, gpu.Way("nothing", ()), user(lab.daemon)) == []
-    assert lab.daemon.api.images(name="llem-tiny") == []
+    assert made not in [row["Id"] for row in lab.daemon.api.images(all=True)]
 
 
 def test_a_gpu_that_no_container_reaches_stops_a_cuda_cell_before_its_build(lab: Lab) -> None:

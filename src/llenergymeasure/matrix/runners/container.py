@@ -84,7 +84,7 @@ def run(
                 on_line(left)
             if output is not None:
                 # Of a daemon that has gone, nothing more comes.
-                output.finish(0 if ended and ended.lost else _DRAIN_S)
+                output.finish(0 if ended is not None and ended.lost else _DRAIN_S)
     return dataclasses.replace(ended, duration_s=time.monotonic() - started)
 
 
@@ -265,7 +265,8 @@ def _kill(daemon: Daemon, name: str, signal: str) -> bool:
     try:
         daemon.api.kill(name, signal)
     except APIError as error:
-        if error.status_code not in (404, 409):
+        # Daemons do not agree on what they say of one that does not run.
+        if error.status_code != 404 and running(daemon, name):
             raise
         return False
     return True

@@ -42,11 +42,13 @@ class Daemon:
         api: docker-py's client of its API.
         words: what it is and where, for people.
         info: what `docker info` knows.
+        podman: whether it is podman behind Docker's API, under whatever name it was asked for.
     """
 
     api: "APIClient"
     words: str
     info: Mapping[str, Any]
+    podman: bool = False
 
     def __enter__(self) -> Self:
         return self
@@ -140,7 +142,7 @@ def _greet(kind: str, place: str, timeout_s: float) -> Daemon:
             )
         api = APIClient(base_url=f"unix://{place}", version=_spoken(version["ApiVersion"]), timeout=timeout_s)
         try:
-            return Daemon(api, words, api.info())
+            return Daemon(api, words, api.info(), podman="Podman" in name)
         except BaseException:
             api.close()
             raise

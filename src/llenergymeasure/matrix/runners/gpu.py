@@ -3,10 +3,10 @@
 import os
 import re
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from llenergymeasure.errors import EnvironmentLacksError, RequestError
 from llenergymeasure.matrix.limits import Limits
@@ -28,6 +28,11 @@ _SPEC = (
     "and again after each change of the driver"
 )
 _DRIVER = "load NVIDIA's driver on the machine: `nvidia-smi` must answer there first"
+# Seen on 4.3 and 4.9: it takes the request and hands out nothing.
+_PODMAN = (
+    "podman's Docker-compatible API does not pass GPUs on in every version: take --runner docker, or a newer podman "
+    "with a CDI specification (`sudo nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml`)"
+)
 # What a daemon says where a way does not work, and what to do about it; the first that fits.
 _REMEDIES = (
     (r"unresolvable CDI devices?|CDI .*not found|no CDI", _SPEC),
@@ -56,31 +61,31 @@ def parse_devices(text: str) -> tuple[str, ...]:
     return names
 
 
-def ways(info: Mapping[str, Any], devices: Sequence[str]) -> tuple[Way, ...]:
-    """The ways to try: CDI where it is on, and the NVIDIA runtime, which a daemon may have without saying so.
+def ways(daemon: Daemon, devices: Sequence[str]) -> tuple[Way, ...]:
+    """The ways to try: CDI where it is on, and the NVIDIA runtime, which Docker may have without saying so.
 
     CDI devices are looked up in the daemon's own list where it gives one, else named by their convention.
     """
     from docker.types import DeviceRequest
 
-    found = []
     names = [f"{KIND}={device}" for device in devices or ("all",)]
-    known = [row["ID"] for row in info.get("DiscoveredDevices") or () if row.get("Source") == "cdi"]
-    listed = set(names) <= set(known) if known else bool(info.get("CDISpecDirs"))
-    if listed:
-        found.append(Way("CDI", (DeviceRequest(driver="cdi", device_ids=names),)))
+    cdi = Way("CDI", (DeviceRequest(driver="cdi", device_ids=names),))
+    if daemon.podman:
+        return (cdi,)
     # `docker run --gpus` asks the same; compute and utility are CUDA and NVML.
     wanted = {"driver": "nvidia", "capabilities": [["gpu", "compute", "utility"]]}
     chosen = {"device_ids": list(devices)} if devices else {"count": -1}
     runtime = Way("the NVIDIA runtime", (DeviceRequest(**wanted, **chosen),))
-    return (*found, runtime)
+    known = [row["ID"] for row in daemon.info.get("DiscoveredDevices") or () if row.get("Source") == "cdi"]
+    on = set(names) <= set(known) if known else bool(daemon.info.get("CDISpecDirs"))
+    return (cdi, runtime) if on else (runtime,)
 
 
 def reach(daemon: Daemon, devices: Sequence[str], user: tuple[int, int]) -> Way:
     """The first way on which a tiny container sees the GPUs; raises EnvironmentLacksError with what is in each way."""
     refusals = []
     with tiny.image(daemon) as image:
-        for way in ways(daemon.info, devices):
+        for way in ways(daemon, devices):
             try:
                 nodes = _seen(daemon, image, way, user)
             except EnvironmentLacksError as error:
@@ -91,17 +96,19 @@ def reach(daemon: Daemon, devices: Sequence[str], user: tuple[int, int]) -> Way:
             refusals.append(f"{way.name}: a container sees {', '.join(nodes) or 'no GPU'}")
     said = "; ".join(refusals)
     which = f"GPU {','.join(devices)}" if devices else "a GPU"
-    raise EnvironmentLacksError(f"no container reaches {which}: {said}", remedy(daemon.info, said))
+    raise EnvironmentLacksError(f"no container reaches {which}: {said}", remedy(daemon, said))
 
 
-def remedy(info: Mapping[str, Any], said: str) -> str:
+def remedy(daemon: Daemon, said: str) -> str:
     """What to do about a way that does not work."""
     for pattern, words in _REMEDIES:
         if re.search(pattern, said, re.IGNORECASE):
             return words
-    if info.get("CDISpecDirs"):
+    if daemon.podman:
+        return _PODMAN
+    if daemon.info.get("CDISpecDirs"):
         return _SPEC
-    return _DRIVER if "nvidia" in (info.get("Runtimes") or {}) else _TOOLKIT
+    return _DRIVER if "nvidia" in (daemon.info.get("Runtimes") or {}) else _TOOLKIT
 
 
 def _seen(daemon: Daemon, image: str, way: Way, user: tuple[int, int]) -> list[str]:

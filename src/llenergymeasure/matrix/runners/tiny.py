@@ -1,6 +1,7 @@
 """An image of a few megabytes, made of this machine's own shell: there before anything is pulled or built."""
 
 import io
+import json
 import os
 import re
 import subprocess
@@ -24,19 +25,24 @@ SHELL = "/bin/sh"
 @contextmanager
 def image(daemon: Daemon, programs: "Sequence[str]" = (SHELL,)) -> Iterator[str]:
     """The image's id; it is gone afterwards."""
-    tag = uuid.uuid4().hex[:12]
-    name = f"llem-tiny:{tag}"
-    changes = [f'LABEL {key}="{value}"' for key, value in owners.labels("GPU check", tag).items()]
-    try:
-        daemon.api.import_image_from_data(archive(programs), repository="llem-tiny", tag=tag, changes=changes)
-        identity = daemon.api.inspect_image(name)["Id"]
-    except failures() as error:
-        raise EnvironmentLacksError(f"the daemon did not take a tiny image for its check: {error}") from error
+    identity = load(daemon, programs)
     try:
         yield identity
     finally:
         with suppress(*failures()):
-            daemon.api.remove_image(name, force=True)
+            daemon.api.remove_image(identity, force=True)
+
+
+def load(daemon: Daemon, programs: "Sequence[str]") -> str:
+    """Its id; it has no name, which daemons would complete each in its own way."""
+    labels = owners.labels("GPU check", uuid.uuid4().hex[:8])
+    changes = [f'LABEL {key}="{value}"' for key, value in labels.items()]
+    strange: tuple[type[Exception], ...] = (*failures(), ValueError, KeyError, IndexError)
+    try:
+        said = daemon.api.import_image_from_data(archive(programs), changes=changes)
+        return str(json.loads(said.splitlines()[-1])["status"])
+    except strange as error:
+        raise EnvironmentLacksError(f"the daemon did not take a tiny image for its check: {error}") from error
 
 
 def archive(programs: "Sequence[str]") -> bytes:
