@@ -35,7 +35,7 @@ def run(dockerd: Dockerd, folder: Path, number: signal.Signals) -> CellRecord:
         dockerd.signal(number)
 
     program = (tiny.SHELL, "-c", f"echo in the middle; {SLEEP} 600")
-    runner = ContainerRunner("docker", lambda *_: image, program=program, grace_s=0.3, timeout_s=1.5)
+    runner = ContainerRunner("docker", lambda *_: image, program=program, grace_s=0.3, timeout_s=4)
     striker = threading.Thread(target=strike)
     striker.start()
     record = runner.run(CELL, folder, folder / "out", 60, lines.append)

@@ -28,9 +28,14 @@ def image(daemon: Daemon, programs: "Sequence[str]" = (SHELL,)) -> Iterator[str]
     identity = load(daemon, programs)
     try:
         yield identity
-    finally:
-        with suppress(*failures()):
+    except BaseException:
+        with suppress(*failures()):  # what went wrong first is what matters
             daemon.api.remove_image(identity, force=True)
+        raise
+    try:
+        daemon.api.remove_image(identity, force=True)
+    except failures() as error:
+        raise EnvironmentLacksError(f"the tiny image {identity} of a check cannot be removed: {error}") from error
 
 
 def load(daemon: Daemon, programs: "Sequence[str]") -> str:
