@@ -127,7 +127,7 @@ def _knock(kind: str, place: str, timeout_s: float) -> None:
 def _greet(kind: str, place: str, timeout_s: float) -> Daemon:
     from docker import APIClient
 
-    broken: tuple[type[Exception], ...] = (*failures(), KeyError, TypeError, ValueError)
+    broken: tuple[type[Exception], ...] = (*failures(), KeyError, TypeError, ValueError, AttributeError)
     least = ".".join(str(part) for part in LEAST_API)
     try:
         # The least version that will do is spoken first, so that an old daemon can still say how old it is.

@@ -37,8 +37,8 @@ _PODMAN = (
 _REMEDIES = (
     (r"unresolvable CDI devices?|CDI .*not found|no CDI", _SPEC),
     (r"driver not loaded|driver/library|libnvidia-ml|nvml error|driver error|no such file .*/dev/nvidia", _DRIVER),
-    (r"could not select device driver|nvidia-container|unknown.*runtime", _TOOLKIT),
-    (r"unknown device|invalid device|device .* not found", "choose devices that `nvidia-smi -L` lists with --devices"),
+    (r"unknown device|invalid device", "choose devices that `nvidia-smi -L` lists with --devices"),
+    (r"could not select device driver|nvidia-container.*(not found|no such file)|unknown.*runtime", _TOOLKIT),
 )
 
 
