@@ -86,7 +86,8 @@ def doctor(output_format: Annotated[Format, typer.Option("--format", help="how t
     findings = examine()
     for runner in runners():
         availability = runner.available()
-        findings.append(Finding(f"runner {runner.name}", ok=availability.ok, detail=availability.why))
+        detail, remedy = availability.why, availability.remedy
+        findings.append(Finding(f"runner {runner.name}", ok=availability.ok, detail=detail, remedy=remedy))
     if output_format is Format.JSON:
         sys.stdout.write(json.dumps([finding.__dict__ for finding in findings], indent=1) + "\n")
         return

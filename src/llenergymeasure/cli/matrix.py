@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from llenergymeasure.cli import images
+from llenergymeasure.cli import runners as where
 from llenergymeasure.cli.matrix_list import list_command
 
 if TYPE_CHECKING:
@@ -28,32 +29,42 @@ def run_command(
     cells: Annotated[list[str] | None, typer.Argument(help="cells such as pytorch-5.23.0-cpu; none for all")] = None,
     backend: Annotated[str | None, typer.Option(help="all cells of one backend")] = None,
     platform: Annotated[str | None, typer.Option(help="all cells of one platform: cpu or cuda")] = None,
-    runner: Annotated[str | None, typer.Option(help="where to run: venv")] = None,
+    runner: where.RunnerName = None,
     output: Annotated[Path, typer.Option("-o", "--output", help="the folder for the records")] = Path("docs/records"),
     spec: _SpecPath = Path("matrix.toml"),
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="print all that goes on in a cell")] = False,
+    jobs: where.Jobs = 1,
+    devices: where.Devices = None,
+    image: where.Image = None,
+    keep: where.Keep = False,
 ) -> None:
     """Run cells, one line for each as it ends, and write a record each; exit code 1 if any of them is red.
 
     A cell that this machine cannot run is not run, and said to be; exit code 3 if that is all, or if it was named.
     """
-    from llenergymeasure.matrix import runners
     from llenergymeasure.matrix.run import run_cells
+    from llenergymeasure.matrix.runners import Options
     from llenergymeasure.matrix.spec import load
 
-    chosen = _runnable(_chosen(load(spec), cells or [], backend, platform), named=bool(cells))
-    picked, why = runners.pick(runner)
+    chosen = _chosen(load(spec), cells or [], backend, platform)
+    gpus = where.chosen_devices(devices, chosen)
+    picked, why = where.picked(runner, Options(image, jobs, keep), chosen)
+    chosen = where.runnable(chosen, picked, gpus, named=bool(cells))
     count = f"{len(chosen)} cell{'s' if len(chosen) != 1 else ''}"
     typer.echo(f"{count} on runner {picked.name} ({why}); what goes on is in build/cells/CELL/out/, -v prints it")
     try:
         with _shown(verbose) as (say, detail):
             checkout = spec.resolve().parent
-            records = run_cells(chosen, picked, why, checkout, records=output, say=say, detail=detail)
+            shown = {"say": say, "detail": detail}
+            records = run_cells(chosen, picked, why, checkout, records=output, jobs=jobs, devices=gpus, **shown)
     except KeyboardInterrupt:
         typer.echo("interrupted; records of cells that had ended are written", err=True)
         raise typer.Exit(130) from None
     if any(record.status.bad for record in records):
         raise typer.Exit(1)
+
+
+app.command("clean")(where.clean)
 
 
 @app.command("merge")
@@ -156,21 +167,6 @@ def _chosen(spec: "Spec", names: list[str], backend: str | None, platform: str |
         known = sorted({f"{cell.backend} on {cell.platform}" for cell in spec.cells})
         raise RequestError(f"{' '.join(options)}: matrix.toml has no such cell", f"it has cells of {', '.join(known)}")
     return found
-
-
-def _runnable(chosen: "tuple[Cell, ...]", *, named: bool) -> "tuple[Cell, ...]":
-    """What this machine can run of the chosen cells; nothing has been installed by then."""
-    from llenergymeasure.errors import EnvironmentLacksError
-    from llenergymeasure.matrix.run import lacking, not_run
-
-    missing = lacking(chosen)
-    if missing and (named or len(missing) == len(chosen)):
-        reasons = ", ".join(dict.fromkeys(missing.values()))
-        cause = f"not run: {', '.join(missing)}: {reasons}"
-        raise EnvironmentLacksError(cause, "run it on a machine that has one; `llem doctor` says what is here")
-    for name, why in missing.items():
-        typer.echo(not_run(name, why))
-    return tuple(cell for cell in chosen if cell.name not in missing)
 
 
 def read_renames(path: Path | None) -> dict[str, str]:

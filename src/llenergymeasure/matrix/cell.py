@@ -19,8 +19,8 @@ from typing import Any
 
 from llenergymeasure.matrix import host, journal, junit
 from llenergymeasure.matrix.records import Outcome, case_row, one_line, write_text
-from llenergymeasure.matrix.runners.base import PART
-from llenergymeasure.matrix.runners.process import Ended
+from llenergymeasure.matrix.runners.base import JUNIT, PART, WIRING
+from llenergymeasure.matrix.runners.process import Ended, oom_kills_so_far
 
 Part = dict[str, Any]
 # Where an image keeps the list of all packages in it.
@@ -39,7 +39,7 @@ def run(backend: str, checkout: Path, out_dir: Path, llem: Sequence[str], tests:
         "coverage": ["audit", "coverage", backend, "--installed", "--format", "json"],
         "wiring": [
             *("audit", "wiring", backend, "--rung", "accepted", "--installed", "--format", "json"),
-            *("--junit", str(out_dir / "wiring.xml")),
+            *("--junit", str(out_dir / WIRING)),
         ],
     }
     for name, arguments in audits.items() if not tests else ():
@@ -120,16 +120,18 @@ def _tests(folder: Path, checkout: Path, out_dir: Path, chosen: Sequence[str]) -
     if not folder.is_dir():
         return {}, [f"{folder.relative_to(checkout)}: no such folder"]
     _say(f"{f'{len(chosen)} ' if chosen else ''}tests in {folder.relative_to(checkout)}")
-    xml, notes, scratch = out_dir / "junit.xml", out_dir / journal.FILE, out_dir / "tmp"
+    xml, notes, scratch = out_dir / JUNIT, out_dir / journal.FILE, out_dir / "tmp"
     argv = [
         *(sys.executable, "-m", "pytest", *(chosen or [str(folder.relative_to(checkout))]), "--tb=short"),
         # The node id's file is in the older family only; nothing may be written into the checkout.
         *(f"--junitxml={xml}", "-o", "junit_family=xunit1", "-p", "no:cacheprovider", f"--basetemp={scratch}"),
         *("-p", "llenergymeasure.matrix.journal"),
     ]
+    oom_before = oom_kills_so_far()
     done = subprocess.run(argv, cwd=checkout, env={**os.environ, journal.VARIABLE: str(notes)}, check=False)
     shutil.rmtree(scratch, ignore_errors=True)
-    crash = Ended(done.returncode, timed_out=False, duration_s=0).crash
+    oom_kills = oom_kills_so_far() - oom_before
+    crash = Ended(done.returncode, timed_out=False, duration_s=0, oom_kills=oom_kills).crash
     if crash:
         cases = journal.cases(notes, running=Outcome.CRASH, reason=crash)
         return {name: case_row(case) for name, case in cases.items()}, [f"pytest was {crash}"]

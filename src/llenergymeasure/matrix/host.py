@@ -1,5 +1,6 @@
 """What a record says about the machine: what figures depend on, and nothing that identifies it."""
 
+import itertools
 import os
 import platform
 from collections.abc import Mapping
@@ -24,11 +25,22 @@ def lacks(cell_platform: str, environ: Mapping[str, str] = os.environ) -> str:
     if cell_platform != "cuda":
         return ""
     mask = environ.get("CUDA_VISIBLE_DEVICES")
-    # CUDA shows none where the list is empty or begins with what is no number of a board.
-    if mask is not None and (not mask.strip() or mask.strip().startswith("-")):
+    if mask is not None and not _unmasked(mask):
         return f"an NVIDIA GPU, and CUDA_VISIBLE_DEVICES={mask!r} hides every one"
     gpus, _, problem = _asked()
     return "" if gpus else f"an NVIDIA GPU, and {problem or 'NVML shows none'}"
+
+
+def devices(environ: Mapping[str, str] = os.environ) -> tuple[str, ...]:
+    """The GPUs that this process may use: those of CUDA_VISIBLE_DEVICES, else all, by number."""
+    mask = environ.get("CUDA_VISIBLE_DEVICES")
+    return tuple(str(number) for number in range(len(_asked()[0]))) if mask is None else _unmasked(mask)
+
+
+def _unmasked(mask: str) -> tuple[str, ...]:
+    """CUDA shows those that stand before the first that is no name of a board."""
+    names = (name.strip() for name in mask.split(","))
+    return tuple(itertools.takewhile(lambda name: name and not name.startswith("-"), names))
 
 
 def _cpu() -> str:

@@ -169,7 +169,7 @@ def to_json(record: CellRecord) -> str:
 def _cell_row(cell: Cell) -> dict[str, Any]:
     """Keys that records did not have at first are left out where they say nothing, so that old and new read alike."""
     row = asdict(cell)
-    nothings = {"without": (), "environment": {}, "expected": True}
+    nothings = {"without": (), "environment": {}, "expected": True, "limits": {}}
     nothings |= {"base_image": "", "base_digest": "", "system_packages": (), "disk_gb": 0}
     return {key: value for key, value in row.items() if key not in nothings or value != nothings[key]}
 

@@ -1,10 +1,11 @@
-"""Running cells one after the other on one runner, each to its record."""
+"""Running cells on one runner, each to its record."""
 
 import dataclasses
-from collections.abc import Callable, Iterable
+import threading
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from llenergymeasure.matrix import history, host
+from llenergymeasure.matrix import history, host, schedule
 from llenergymeasure.matrix.records import CellRecord, bad_tests, counts, in_words
 from llenergymeasure.matrix.runners import base
 from llenergymeasure.matrix.spec import Cell
@@ -15,16 +16,23 @@ def work_folder(checkout: Path, cell: Cell) -> Path:
     return checkout / "build" / "cells" / cell.name
 
 
-def lacking(cells: Iterable[Cell]) -> dict[str, str]:
+def lacking(cells: Iterable[Cell], runner: base.Runner, devices: Sequence[str] = ()) -> dict[str, base.Availability]:
     """The cells that this machine cannot run whatever is installed, by name, and what each of them needs."""
     found = {}
-    needs: dict[str, str] = {}
+    needs: dict[str, base.Availability] = {}
     for cell in cells:
         if cell.platform not in needs:
-            needs[cell.platform] = host.lacks(cell.platform)
-        if needs[cell.platform]:
-            found[cell.name] = f"needs {needs[cell.platform]}"
+            needs[cell.platform] = _needs(cell.platform, runner, devices)
+        if not needs[cell.platform].ok:
+            found[cell.name] = needs[cell.platform]
     return found
+
+
+def _needs(platform: str, runner: base.Runner, devices: Sequence[str]) -> base.Availability:
+    if missing := host.lacks(platform):
+        remedy = "run it on a machine that has one; `llem doctor` says what is here"
+        return base.Availability(ok=False, why=f"needs {missing}", remedy=remedy)
+    return runner.reaches(platform, devices)
 
 
 def not_run(name: str, why: str) -> str:
@@ -41,26 +49,45 @@ def run_cells(
     records: Path,
     say: Callable[[str], None],
     detail: Callable[[str], None] = lambda _: None,
+    jobs: int = 1,
+    devices: Sequence[str] = (),
 ) -> list[CellRecord]:
     """One record each in `records`, also where the run died; of the one that it replaces the history keeps the figures.
 
     Args:
         say: gets one line for each cell once it has ended, and one for each of its tests that is bad.
         detail: gets each line of what goes on meanwhile; the cell's log has it in full.
+        jobs: how many cells run beside each other, each with GPUs of its own.
+        devices: the GPUs to use; empty for all that this process may use.
     """
-    done = []
-    for cell in cells:
-        detail(f"{cell.name}: on runner {runner.name} ({why}), deadline {cell.deadline_s:g} s")
+    whole_lines = threading.Lock()
+
+    def tell(line: str) -> None:
+        with whole_lines:
+            detail(line)
+
+    def one(cell: Cell, group: Sequence[str]) -> CellRecord:
+        on_line: base.OnLine = tell if jobs == 1 else lambda line: tell(f"{cell.name}: {line}")
+        on = f", on GPU {','.join(group)}" if group else ""
+        tell(f"{cell.name}: on runner {runner.name} ({why}){on}, deadline {cell.deadline_s:g} s")
         out_dir = work_folder(checkout, cell) / "out"
-        record = runner.run(cell, checkout, out_dir, cell.deadline_s, detail)
+        record = runner.run(cell, checkout, out_dir, cell.deadline_s, on_line, group)
         record = dataclasses.replace(record, runner_why=why)
         if problem := history.replace(record, records / f"{cell.name}.json"):
-            say(f"{cell.name}: {problem}")
-        say(ended(record, out_dir / base.LOG, checkout))
-        for line in bad_tests(record):
-            say(f"  {line}")
-        done.append(record)
-    return done
+            tell(f"{cell.name}: {problem}")
+        return record
+
+    def say_ended(record: CellRecord) -> None:
+        log = work_folder(checkout, record.cell) / "out" / base.LOG
+        with whole_lines:
+            say(ended(record, log, checkout))
+            for line in bad_tests(record):
+                say(f"  {line}")
+
+    chosen = list(cells)
+    on_gpus = any(cell.platform == "cuda" for cell in chosen)
+    known = tuple(devices) or (host.devices() if on_gpus else ())
+    return schedule.Plan(chosen, one, jobs, schedule.share(known, jobs), say_ended).run()
 
 
 def ended(record: CellRecord, log: Path, checkout: Path) -> str:

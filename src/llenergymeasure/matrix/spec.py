@@ -13,7 +13,7 @@ from packaging.utils import InvalidName, canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from llenergymeasure.errors import RequestError
-from llenergymeasure.matrix import image_keys
+from llenergymeasure.matrix import image_keys, limits
 from llenergymeasure.matrix.image_keys import Place
 
 BACKENDS = ("pytorch", "vllm", "tensorrt")
@@ -33,7 +33,7 @@ RUNNERS_OWN = (
 
 _TEXTS = ("package", "platform", "python", "torch", "torch_index", "base_image", "base_digest")
 _LISTS = ("requirements", "without", "system_packages")
-_DEFAULTABLE = (*_TEXTS, *_LISTS, "environment", "deadline_s", "expected", "disk_gb")
+_DEFAULTABLE = (*_TEXTS, *_LISTS, "environment", "deadline_s", "expected", "disk_gb", "limits")
 _KEYS = ("backend", "version", *_DEFAULTABLE)
 
 
@@ -53,6 +53,7 @@ class Cell:
         base_digest: which image of that name it is, "" while no registry has been asked.
         system_packages: what its image has of the base's own package manager, if the base lacks it.
         disk_gb: what building its image for the first time takes, 0 where nobody has measured it.
+        limits: what its container may take, where that differs from `limits.Limits`.
     """
 
     backend: str
@@ -71,6 +72,7 @@ class Cell:
     base_digest: str = ""
     system_packages: tuple[str, ...] = ()
     disk_gb: float = 0.0
+    limits: Mapping[str, float] = field(default_factory=dict, hash=False)
 
     @property
     def name(self) -> str:
@@ -239,6 +241,7 @@ def _check_values(values: dict[str, Any], where: Place) -> None:
     _check_requirements(values.get("requirements", []), where)
     _check_without(values, where)
     _check_environment(values.get("environment", {}), where)
+    limits.check(values.get("limits", {}), where)
 
 
 def _check_version(version: str, where: str, key: str) -> None:

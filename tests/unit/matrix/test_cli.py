@@ -66,8 +66,17 @@ def asked(monkeypatch: pytest.MonkeyPatch, make_record: MakeRecord) -> list[Cell
         def available(self) -> base.Availability:
             return base.Availability(ok=True, why="here")
 
+        def reaches(self, _platform: str, _devices: tuple[str, ...] = ()) -> base.Availability:
+            return base.Availability(ok=True, why="here")
+
         def run(
-            self, cell: Cell, checkout: Path, out_dir: Path, _deadline_s: float, on_line: Callable[[str], None]
+            self,
+            cell: Cell,
+            checkout: Path,
+            out_dir: Path,
+            _deadline_s: float,
+            on_line: Callable[[str], None],
+            _devices: tuple[str, ...] = (),
         ) -> CellRecord:
             assert out_dir == run.work_folder(checkout, cell) / "out"
             on_line("many words")
@@ -75,7 +84,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, make_record: MakeRecord) -> list[Cell
             status = Outcome.FAILED if cell.version == "5.0.0" else Outcome.PASSED
             return make_record(cell.version, backend=cell.backend, platform=cell.platform, status=status)
 
-    monkeypatch.setattr(runners, "pick", lambda _name: (Runner(), "asked for"))
+    monkeypatch.setattr(runners, "pick", lambda *_: (Runner(), "asked for"))
     return cells
 
 

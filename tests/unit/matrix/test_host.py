@@ -63,3 +63,20 @@ def test_why_there_is_no_gpu_is_said(
     why = host.lacks("cuda", environ)
     assert why.startswith("an NVIDIA GPU, and ")
     assert words in why
+
+
+@pytest.mark.parametrize(
+    ("environ", "devices"),
+    [
+        ({}, ("0", "1")),
+        ({"CUDA_VISIBLE_DEVICES": "1"}, ("1",)),
+        ({"CUDA_VISIBLE_DEVICES": "GPU-5e3f, 0"}, ("GPU-5e3f", "0")),
+        ({"CUDA_VISIBLE_DEVICES": "1,-1,0"}, ("1",)),
+        ({"CUDA_VISIBLE_DEVICES": ""}, ()),
+    ],
+)
+def test_the_gpus_to_use_are_all_or_those_that_a_scheduler_has_given(
+    driver: Driver, environ: dict[str, str], devices: tuple[str, ...]
+) -> None:
+    driver(2)
+    assert host.devices(environ) == devices

@@ -164,7 +164,7 @@ def test_an_environment_that_cannot_be_made_is_a_record(cell: Cell, checkout: Pa
 def test_two_runs_of_one_cell_do_not_mix(cell: Cell, checkout: Path, tmp_path: Path) -> None:
     out_dir = tmp_path / "out"
     out_dir.mkdir()
-    with venv._alone(out_dir), pytest.raises(RequestError, match="another run of this cell is under way"):
+    with base.alone(out_dir), pytest.raises(RequestError, match="another run of this cell is under way"):
         VenvRunner().run(cell, checkout, out_dir, 60, lambda _: None)
 
 

@@ -1,20 +1,57 @@
 """Where a cell can run; every runner stands behind the one interface in `base`."""
 
 import difflib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 
 from llenergymeasure.errors import EnvironmentLacksError, RequestError
+from llenergymeasure.matrix.runners import base
 from llenergymeasure.matrix.runners.base import Runner
+from llenergymeasure.matrix.runners.containers import ContainerRunner, Given, Image, ImageBuilder
 from llenergymeasure.matrix.runners.venv import VenvRunner
+from llenergymeasure.matrix.spec import Cell
+
+# The first that is available is taken where none is asked for.
+PREFERRED = ("venv", "docker", "podman")
 
 
-def runners() -> tuple[Runner, ...]:
+@dataclass(frozen=True)
+class Options:
+    """What a caller may choose of runners on a container daemon.
+
+    Attributes:
+        image: one that is there already, to run in instead of building the cell's own.
+        jobs: how many cells run beside each other.
+        keep: leave containers and results for a look.
+        builder: makes the image of a cell, given the runner's name.
+    """
+
+    image: str | None = None
+    jobs: int = 1
+    keep: bool = False
+    builder: Callable[[str], ImageBuilder] | None = None
+
+    def build_on(self, name: str) -> ImageBuilder:
+        if self.image is not None:
+            return Given(name, self.image)
+        return self.builder(name) if self.builder else _no_builder
+
+
+def runners(options: Options | None = None) -> tuple[Runner, ...]:
     """All of them, the preferred first."""
-    return (VenvRunner(),)
+    chosen = options or Options()
+    return tuple(
+        VenvRunner()
+        if name == "venv"
+        else ContainerRunner(name, chosen.build_on(name), jobs=chosen.jobs, keep=chosen.keep)
+        for name in PREFERRED
+    )
 
 
-def pick(name: str | None) -> tuple[Runner, str]:
+def pick(name: str | None, options: Options | None = None) -> tuple[Runner, str]:
     """The runner asked for, else the first that is available; and why that one."""
-    found = {runner.name: runner for runner in runners()}
+    found = {runner.name: runner for runner in runners(options)}
     if name is not None:
         if name not in found:
             near = difflib.get_close_matches(name, found, n=1)
@@ -22,8 +59,9 @@ def pick(name: str | None) -> tuple[Runner, str]:
             raise RequestError(f"no runner {name!r}", remedy)
         availability = found[name].available()
         if not availability.ok:
-            raise EnvironmentLacksError(f"runner {name}: {availability.why}", "choose another with --runner")
-        return found[name], "asked for"
+            remedy = "; ".join(filter(None, [availability.remedy, "or choose another with --runner"]))
+            raise EnvironmentLacksError(f"runner {name}: {availability.why}", remedy.removeprefix("or "))
+        return found[name], "asked for" if name == "venv" else f"asked for; {availability.why}"
     refusals: list[str] = []
     for runner in found.values():
         availability = runner.available()
@@ -31,3 +69,7 @@ def pick(name: str | None) -> tuple[Runner, str]:
             return runner, "; ".join([*refusals, availability.why])
         refusals.append(f"{runner.name}: {availability.why}")
     raise EnvironmentLacksError(f"no runner can run here: {'; '.join(refusals)}", "make one of them available")
+
+
+def _no_builder(cell: Cell, checkout: Path, log: Path, on_line: base.OnLine) -> Image:  # noqa: ARG001
+    raise EnvironmentLacksError(f"no image of {cell.name} is given", "name one that is there with --image")

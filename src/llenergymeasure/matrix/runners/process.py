@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -15,6 +16,7 @@ from typing import IO
 
 TERM_GRACE_S = 10.0
 _POLL_S = 0.05
+_stop: ContextVar[threading.Event | None] = ContextVar("stop", default=None)
 
 
 @dataclass(frozen=True)
@@ -24,18 +26,22 @@ class Ended:
     Attributes:
         returncode: negative is the number of the signal that ended it.
         oom_kills: how often the kernel killed something for want of memory meanwhile, on the whole machine.
+        crashed: why it died, where more is known of it than its return code.
+        lost: why nobody knows how it ended, "" where that is known.
     """
 
     returncode: int
     timed_out: bool
     duration_s: float
     oom_kills: int = 0
+    crashed: str = ""
+    lost: str = ""
 
     @property
     def crash(self) -> str:
-        """Why it died of a signal, "" where it did not."""
-        if self.timed_out:
-            return ""
+        """Why it died of a signal or of a limit, "" where it did not."""
+        if self.timed_out or self.crashed:
+            return self.crashed
         # A shell reports a child's signal as 128 plus its number.
         number = -self.returncode if self.returncode < 0 else self.returncode - 128
         try:
@@ -61,11 +67,12 @@ def run_group(
 
     On expiry the whole group gets SIGTERM and, after `grace_s`, SIGKILL. What the program leaves running in its group
     is killed, whichever way it ended, also on KeyboardInterrupt (and SIGTERM to this process, which becomes one).
+    In a thread that is `stoppable` it raises KeyboardInterrupt once it is told to stop.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
-    oom_before = _oom_kills()
-    with log.open("ab") as sink, _terminate_as_interrupt():
+    oom_before = oom_kills_so_far()
+    with log.open("ab") as sink, terminate_as_interrupt():
         process = subprocess.Popen(
             list(argv),
             cwd=cwd,
@@ -80,7 +87,7 @@ def run_group(
         pump.start()
         timed_out = False
         try:
-            if not _ends_within(process, deadline_s):
+            if not _ends_within(process, deadline_s, check=raise_if_stopped):
                 timed_out = True
                 _signal_group(process, signal.SIGTERM)
                 _ends_within(process, grace_s)
@@ -94,7 +101,7 @@ def run_group(
             returncode = process.wait()
             # A descendant that left the group may hold the pipe open for ever.
             pump.join(timeout=5)
-    return Ended(returncode, timed_out, time.monotonic() - started, max(0, _oom_kills() - oom_before))
+    return Ended(returncode, timed_out, time.monotonic() - started, max(0, oom_kills_so_far() - oom_before))
 
 
 def _pump(pipe: IO[bytes], sink: IO[bytes], on_line: Callable[[str], None]) -> None:
@@ -107,7 +114,7 @@ def _pump(pipe: IO[bytes], sink: IO[bytes], on_line: Callable[[str], None]) -> N
             on_line(line.decode("utf-8", "replace").rstrip("\n"))
 
 
-def _ends_within(process: subprocess.Popen[bytes], seconds: float) -> bool:
+def _ends_within(process: subprocess.Popen[bytes], seconds: float, check: Callable[[], None] = lambda: None) -> bool:
     """Whether it ended in time; it stays unreaped, so that its group can still be addressed safely."""
     limit = time.monotonic() + seconds
     while True:
@@ -115,6 +122,7 @@ def _ends_within(process: subprocess.Popen[bytes], seconds: float) -> bool:
             return True
         if time.monotonic() >= limit:
             return False
+        check()
         time.sleep(_POLL_S)
 
 
@@ -124,7 +132,26 @@ def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> N
 
 
 @contextlib.contextmanager
-def _terminate_as_interrupt() -> Iterator[None]:
+def stoppable(event: threading.Event) -> Iterator[None]:
+    """What runs inside ends with KeyboardInterrupt once the event is set.
+
+    Python delivers the real one to the main thread alone, wherever that is; this one comes where all can be undone.
+    """
+    token = _stop.set(event)
+    try:
+        yield
+    finally:
+        _stop.reset(token)
+
+
+def raise_if_stopped() -> None:
+    event = _stop.get()
+    if event is not None and event.is_set():
+        raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def terminate_as_interrupt() -> Iterator[None]:
     """A scheduler stops a job with SIGTERM, a closed terminal with SIGHUP: both must end the child, too."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -141,7 +168,7 @@ def _terminate_as_interrupt() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _oom_kills() -> int:
+def oom_kills_so_far() -> int:
     if sys.platform != "linux":
         return 0
     try:

@@ -1,23 +1,17 @@
 """The runner that is always there: a virtual environment per cell, kept until what it was made of changes."""
 
-import fcntl
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from llenergymeasure.errors import LlemError, RequestError
-from llenergymeasure.matrix import journal
-from llenergymeasure.matrix.records import CellRecord, Outcome, write
+from llenergymeasure.matrix.records import CellRecord, Outcome
 from llenergymeasure.matrix.runners import base, installing
 from llenergymeasure.matrix.runners.process import run_group
 from llenergymeasure.matrix.spec import Cell
 
 # A backend's own switches: only those that the cell pins may be on in it.
 _SWITCHES = ("VLLM_",)
-
-OnLine = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -29,7 +23,7 @@ class VenvRunner:
         program: what that interpreter runs, before the cell's name.
     """
 
-    python: Callable[[Cell, Path, Path, OnLine], Path] | None = None
+    python: Callable[[Cell, Path, Path, base.OnLine], Path] | None = None
     program: tuple[str, ...] = ("-m", "llenergymeasure.matrix.cell")
     grace_s: float = 10.0
 
@@ -42,27 +36,25 @@ class VenvRunner:
             return base.Availability(ok=False, why="needs process groups, which this system lacks")
         return base.Availability(ok=True, why="a virtual environment needs no container daemon")
 
+    def reaches(self, platform: str, devices: Sequence[str] = ()) -> base.Availability:  # noqa: ARG002
+        return base.Availability(ok=True, why="its programs run on this machine itself")
+
     def run(
         self,
         cell: Cell,
         checkout: Path,
         out_dir: Path,
         deadline_s: float,
-        on_line: OnLine,
+        on_line: base.OnLine,
+        devices: Sequence[str] = (),
         *,
         tests: tuple[str, ...] = (),
     ) -> CellRecord:
         checkout, out_dir = checkout.resolve(), out_dir.resolve()
-        out_dir.mkdir(parents=True, exist_ok=True)
         begun = base.start(cell, self.name, self.available().why, checkout)
-        try:
-            with _alone(out_dir):
-                record = self._run(begun, checkout, out_dir, deadline_s, on_line, tests)
-                write(record, out_dir / base.RECORD)
-        except KeyboardInterrupt:
-            write(base.assemble(begun, out_dir, None, deadline_s), out_dir / base.RECORD)
-            raise
-        return record
+        return base.recorded(
+            begun, out_dir, deadline_s, lambda: self._run(begun, checkout, out_dir, deadline_s, on_line, devices, tests)
+        )
 
     def _run(
         self,
@@ -70,27 +62,25 @@ class VenvRunner:
         checkout: Path,
         out_dir: Path,
         deadline_s: float,
-        on_line: OnLine,
+        on_line: base.OnLine,
+        devices: Sequence[str],
         tests: tuple[str, ...],
     ) -> CellRecord:
-        # What an earlier run left must never be read as this one's.
-        for name in (base.PART, base.LOG, base.RECORD, installing.LOG, journal.FILE, "junit.xml", "wiring.xml"):
-            (out_dir / name).unlink(missing_ok=True)
+        (out_dir / installing.LOG).unlink(missing_ok=True)
         try:
             python = (self.python or installing.prepare)(begun.cell, checkout, out_dir, on_line)
+            env = cell_environment(os.environ, python, begun.cell.environment)
             ended = run_group(
                 [str(python), *self.program, begun.cell.name, "--out", str(out_dir), *base.only(tests)],
                 cwd=checkout,
-                env=cell_environment(os.environ, python, begun.cell.environment),
+                env=env | ({"CUDA_VISIBLE_DEVICES": ",".join(devices)} if devices else {}),
                 log=out_dir / base.LOG,
                 on_line=on_line,
                 deadline_s=deadline_s,
                 grace_s=self.grace_s,
             )
         except installing.SetupTimeoutError as error:
-            return base.broken(begun, Outcome.TIMEOUT, _one_line(error))
-        except LlemError as error:
-            return base.broken(begun, Outcome.ERROR, _one_line(error))
+            return base.broken(begun, Outcome.TIMEOUT, f"{error.cause}; {error.remedy}")
         except OSError as error:
             return base.broken(begun, Outcome.ERROR, f"the cell could not be started: {error}")
         return base.assemble(begun, out_dir, ended, deadline_s)
@@ -101,26 +91,5 @@ def cell_environment(outer: Mapping[str, str], python: Path, pinned: Mapping[str
     kept = {
         key: value for key, value in outer.items() if key not in installing.DROPPED and not key.startswith(_SWITCHES)
     }
-    own = {
-        "PATH": os.pathsep.join([str(python.parent), outer.get("PATH", os.defpath)]),
-        "PYTHONNOUSERSITE": "1",
-        "PYTHONUNBUFFERED": "1",
-        "HF_HUB_OFFLINE": "1",
-        "TRANSFORMERS_OFFLINE": "1",
-    }
-    return kept | dict(pinned) | own
-
-
-@contextmanager
-def _alone(out_dir: Path) -> Iterator[None]:
-    """Two runs of one cell would read each other's results."""
-    with (out_dir / ".lock").open("w", encoding="utf-8") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise RequestError("another run of this cell is under way", "wait for it, or end it") from error
-        yield
-
-
-def _one_line(error: LlemError) -> str:
-    return "; ".join(part for part in (error.cause, error.remedy) if part)
+    path = os.pathsep.join([str(python.parent), outer.get("PATH", os.defpath)])
+    return kept | dict(pinned) | {"PATH": path, **base.ENVIRONMENT}
