@@ -84,11 +84,11 @@ def _run(
     from llenergymeasure.matrix import runners
     from llenergymeasure.matrix.upgrade import check
 
-    pairs, lacking = check.pairs(request, spec, report.plan.old, wheel, platform, _say)
-    ahead = {pair.new.name: "the check did not come so far" for pair in pairs}
-    _write(dataclasses.replace(report, not_run={**lacking, **ahead}), folder)
     picked, why = runners.pick(runner)
     _say(f"runner: {picked.name} ({why})")
+    pairs, lacking = check.pairs(request, spec, report.plan.old, wheel, platform, picked, _say)
+    ahead = {pair.new.name: "the check did not come so far" for pair in pairs}
+    _write(dataclasses.replace(report, not_run={**lacking, **ahead}), folder)
     kept = (folder / "records", request.checkout / "docs" / "records")
     detail = _detail if verbose else (lambda _: None)
     bench = check.Bench(picked, why, request.checkout, folder / "records", kept, _say, detail)

@@ -74,7 +74,8 @@ def run_cells(
         record = runner.run(cell, checkout, out_dir, cell.deadline_s, on_line, group)
         record = dataclasses.replace(record, runner_why=why)
         if problem := history.replace(record, records / f"{cell.name}.json"):
-            tell(f"{cell.name}: {problem}")
+            with whole_lines:
+                say(f"{cell.name}: {problem}")
         return record
 
     def say_ended(record: CellRecord) -> None:

@@ -1,7 +1,6 @@
 """Where a cell can run; every runner stands behind the one interface in `base`."""
 
 import difflib
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,18 +23,14 @@ class Options:
         image: one that is there already, to run in instead of building the cell's own.
         jobs: how many cells run beside each other.
         keep: leave containers and results for a look.
-        builder: makes the image of a cell, given the runner's name.
     """
 
     image: str | None = None
     jobs: int = 1
     keep: bool = False
-    builder: Callable[[str], ImageBuilder] | None = None
 
     def build_on(self, name: str) -> ImageBuilder:
-        if self.image is not None:
-            return Given(name, self.image)
-        return self.builder(name) if self.builder else _no_builder
+        return _built_by(name) if self.image is None else Given(name, self.image)
 
 
 def runners(options: Options | None = None) -> tuple[Runner, ...]:
@@ -71,5 +66,12 @@ def pick(name: str | None, options: Options | None = None) -> tuple[Runner, str]
     raise EnvironmentLacksError(f"no runner can run here: {'; '.join(refusals)}", "make one of them available")
 
 
-def _no_builder(cell: Cell, checkout: Path, log: Path, on_line: base.OnLine) -> Image:  # noqa: ARG001
-    raise EnvironmentLacksError(f"no image of {cell.name} is given", "name one that is there with --image")
+def _built_by(engine: str) -> ImageBuilder:
+    """Builds each cell's own image with the program of one kind of daemon, as the environment says how."""
+
+    def build(cell: Cell, checkout: Path, log: Path, on_line: base.OnLine) -> Image:
+        from llenergymeasure.matrix import images
+
+        return images.build(cell, checkout, log, on_line, images.BuildOptions.from_environment(engine))
+
+    return build

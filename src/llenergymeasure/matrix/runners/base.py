@@ -84,7 +84,7 @@ class Runner(Protocol):
         ...
 
 
-def only(tests: tuple[str, ...]) -> tuple[str, ...]:
+def only(tests: Sequence[str]) -> tuple[str, ...]:
     """What the cell's program is told beside the cell's name, so that exactly these tests run; nothing for all."""
     return ("--test", *tests) if tests else ()
 

@@ -91,14 +91,14 @@ def read(request: Request, say: Say) -> tuple[Plan, Wheel]:
 
 
 def pairs(
-    request: Request, spec: Spec, old: str, read_wheel: Wheel, platform: str | None, say: Say
+    request: Request, spec: Spec, old: str, read_wheel: Wheel, platform: str | None, runner: base.Runner, say: Say
 ) -> tuple[tuple[Pair, ...], dict[str, str]]:
-    """The cells that can be run here, each with its old one; and why others cannot.
+    """The cells that can be run here on a runner, each with its old one; and why others cannot.
 
     Raises EnvironmentLacksError where none can.
     """
     pinned = cells.pinned(spec, request.backend, old, platform)
-    lacking = run.lacking(pinned)
+    lacking = {name: needed.why for name, needed in run.lacking(pinned, runner).items()}
     found: list[Pair] = []
     for cell in pinned:
         if cell.name in lacking:
