@@ -93,7 +93,7 @@ def merge_command(
         for path, text in pages.items():
             write_text(text, path)
     except KeyboardInterrupt:
-        typer.echo("interrupted; the pages are as they were", err=True)
+        typer.echo("interrupted; no page is half written", err=True)
         raise typer.Exit(130) from None
     typer.echo(totals(matrix))
     typer.echo(f"{', '.join(map(str, pages))}: {summary(matrix)}")

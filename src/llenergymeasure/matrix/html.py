@@ -201,7 +201,7 @@ def _cell_data(view: CellView, link: str) -> dict[str, Any]:
     }
     if record is None:
         return row | {"facts": {"no record": views.no_record(view.cell).removeprefix("no record: ")}, "findings": []}
-    return row | {"ended": record.ended, "facts": _facts(record, view.coverage), "findings": _findings(record)}
+    return row | {"ended": record.ended, "facts": _facts(record, view.coverage), "findings": _findings(view, record)}
 
 
 def _run_data(run: Run) -> list[Any]:
@@ -234,11 +234,11 @@ def _facts(record: CellRecord, coverage: Mapping[str, int]) -> dict[str, str]:
     return {name: str(value) for name, value in facts.items() if value}
 
 
-def _findings(record: CellRecord) -> list[list[str]]:
+def _findings(view: CellView, record: CellRecord) -> list[list[str]]:
     audits = [
         [str(audit.outcome), f"audit {name}", audit.reason]
         for name, audit in record.audits.items()
         if audit.outcome.bad
     ]
-    tests = [[str(case.outcome), name, case.reason] for name, case in record.tests.items() if case.outcome.bad]
+    tests = [[str(case.outcome), name, case.reason] for name, case in view.not_passed if case.outcome.bad]
     return audits + tests

@@ -7,10 +7,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 
-from llenergymeasure.matrix.records import CellRecord, Outcome, counts, read
+from llenergymeasure.matrix.records import Case, CellRecord, Outcome, counts, read
 from llenergymeasure.matrix.spec import Cell, Spec
 
 RUNGS = ("declared", "sent", "accepted", "effective", "observed")
@@ -89,6 +90,12 @@ class CellView:
     behind_days: int = 0
     coverage: Mapping[str, int] = field(default_factory=dict)
     runs: tuple[Run, ...] = ()
+
+    @cached_property
+    def not_passed(self) -> tuple[tuple[str, Case], ...]:
+        """The tests that have something to say, by identity; several tables ask for them."""
+        tests = self.record.tests.items() if self.record else ()
+        return tuple((name, case) for name, case in tests if case.outcome is not Outcome.PASSED)
 
     @property
     def status(self) -> str:

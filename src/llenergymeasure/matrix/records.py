@@ -4,6 +4,7 @@ import json
 import os
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
@@ -130,10 +131,7 @@ _KEYS = tuple(name for name in CellRecord.__dataclass_fields__ if name != "origi
 
 def counts(record: CellRecord) -> dict[Outcome, int]:
     """How many tests ended each way; every kind is there, also at 0."""
-    numbers = dict.fromkeys(Outcome, 0)
-    for case in record.tests.values():
-        numbers[case.outcome] += 1
-    return numbers
+    return dict.fromkeys(Outcome, 0) | Counter(case.outcome for case in record.tests.values())
 
 
 def in_words(record: CellRecord) -> str:

@@ -121,7 +121,7 @@ def _not_run(views: tuple[CellView, ...]) -> tuple[tuple[str, tuple[int, ...]], 
     numbers = []
     for view in views:
         number: Counter[str] = Counter()
-        for case in view.record.tests.values() if view.record else ():
+        for _, case in view.not_passed:
             if case.outcome is Outcome.SKIPPED:
                 reason = case.reason or "no reason given"
                 head = reason.partition(": ")[0]
@@ -148,7 +148,7 @@ def _red(matrix: Matrix, view: CellView) -> Iterator[Finding]:
     for name, audit in record.audits.items():
         if audit.outcome.bad:
             yield Finding(str(audit.outcome), f"audit {name}", audit.reason, cell)
-    for name, case in record.tests.items():
+    for name, case in view.not_passed:
         if case.outcome.bad:
             yield Finding(str(case.outcome), name, case.reason, cell)
     for name, states in matrix.fields.items():
@@ -160,7 +160,7 @@ def expected_failures(matrix: Matrix) -> list[Finding]:
     """Each once, with the cells that have it; those that are upstream's first."""
     cells: dict[tuple[Outcome, str, str], list[str]] = {}
     for view in matrix.cells:
-        for name, case in view.record.tests.items() if view.record else ():
+        for name, case in view.not_passed:
             if case.outcome in (Outcome.XFAIL_UPSTREAM, Outcome.XFAIL_OURS):
                 cells.setdefault((case.outcome, name, case.reason), []).append(view.cell.name)
     found = [Finding(words(outcome), name, reason, tuple(names)) for (outcome, name, reason), names in cells.items()]

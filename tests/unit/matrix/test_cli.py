@@ -253,7 +253,7 @@ def test_ctrl_c_leaves_the_pages_as_they_were(
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert said == "interrupted; the pages are as they were\n"
+    assert said == "interrupted; no page is half written\n"
     assert {path: path.read_bytes() for path in Path("docs").iterdir() if path.is_file()} == pages
 
 
