@@ -13,6 +13,7 @@ import ssl
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -103,12 +104,14 @@ def wheelhouse(tmp_path: Path, project: Path) -> Path:
 
 
 @pytest.fixture
-def make(project: Path) -> Iterator[Callable[..., Cell]]:
+def make(project: Path, request: pytest.FixtureRequest) -> Iterator[Callable[..., Cell]]:
     made = []
     python = base_python()
+    # One of each test's own, the same every time: tests run beside each other, and a build's cache serves the next run.
+    version = f"0.0.{zlib.crc32(request.node.name.encode())}"
 
     def cell(backend: str = "pytorch") -> Cell:
-        made.append(Cell(backend, "0.0.1", "tiny", "cpu", python, base_image="unused:1"))
+        made.append(Cell(backend, version, "tiny", "cpu", python, base_image="unused:1"))
         return made[-1]
 
     yield cell
@@ -232,8 +235,8 @@ import sys
 from pathlib import Path
 from llenergymeasure.matrix import images, locks
 from llenergymeasure.matrix.spec import Cell
-checkout, base_image, python, engine = Path(sys.argv[1]), *sys.argv[2:]
-cell = Cell("pytorch", "0.0.1", "tiny", "cpu", python, base_image="unused:1")
+checkout, version, python, base_image, engine = Path(sys.argv[1]), *sys.argv[2:]
+cell = Cell("pytorch", version, "tiny", "cpu", python, base_image="unused:1")
 options = images.BuildOptions(engine, base_image=base_image, offline=True)
 images.build(cell, checkout, checkout.parent / "build" / "out" / "image.log", print, options)
 """
@@ -250,7 +253,8 @@ def test_an_interrupted_build_leaves_nothing_running(
     (build.project / "docker" / "pytorch.Dockerfile").write_text(
         f"ARG BASE_IMAGE\nFROM ${{BASE_IMAGE}}\nRUN echo begun && sleep {mark}\n"
     )
-    argv = [sys.executable, "-c", CHILD, str(build.project), os.environ["LLEM_BASE_IMAGE"], cell.python, ENGINE]
+    argv = [sys.executable, "-c", CHILD, str(build.project), cell.version, cell.python, os.environ["LLEM_BASE_IMAGE"]]
+    argv.append(ENGINE)
     with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
         try:
             wait_for(lambda: mark in running() and " begun" in build.log.read_text())
