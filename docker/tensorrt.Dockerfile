@@ -12,6 +12,9 @@ RUN --mount=type=bind,source=docker/steps.sh,target=/tmp/llem/steps.sh \
 
 # Lent to the steps below, and no part of the image.
 FROM system AS tools
+# Older podmans forget arguments at each FROM.
+ARG OFFLINE
+ARG PYTHON
 RUN --mount=type=bind,source=docker/steps.sh,target=/tmp/llem/steps.sh \
     --mount=type=bind,source=docker/locks/tools.txt,target=/tmp/llem/tools.txt \
     --mount=type=bind,source=docker/wheelhouse,target=/tmp/llem/wheelhouse \
@@ -20,6 +23,8 @@ RUN --mount=type=bind,source=docker/steps.sh,target=/tmp/llem/steps.sh \
     sh /tmp/llem/steps.sh tools "${PYTHON}"
 
 FROM system AS runtime
+ARG OFFLINE
+ARG PYTHON
 WORKDIR /opt/llem
 ARG LOCK
 COPY docker/locks/${LOCK} requirements.txt

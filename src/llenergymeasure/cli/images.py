@@ -67,7 +67,8 @@ def _pin_bases(chosen: "tuple[Cell, ...]", spec: "Spec", path: Path) -> None:
     for image in dict.fromkeys(cell.base_image for cell in chosen if cell.base_image):
         try:
             found[image] = digests.resolve(image)
-            typer.echo(f"{image}: {found[image]}")
+            others = {cell.base_digest for cell in chosen if cell.base_image == image} - {"", found[image]}
+            typer.echo(f"{image}: {found[image]}{f', was {other}' if (other := ', '.join(sorted(others))) else ''}")
         except EnvironmentLacksError as error:
             refusals.append(error.cause)
     pinned = {cell.name: found[cell.base_image] for cell in chosen if cell.base_image in found}

@@ -9,7 +9,9 @@ from llenergymeasure.matrix.spec import Cell
 
 BASE_IMAGE = "LLEM_BASE_IMAGE"
 _LAST_LINES = 5
-_NO_DAEMON = re.compile(r"(Cannot connect to the Docker daemon.*|permission denied.*daemon socket.*)")
+_NO_DAEMON = re.compile(
+    r"(?:connect to the docker (?:daemon|api)|permission denied while trying to connect).*", re.IGNORECASE
+)
 # BuildKit numbers its steps; that of a base image is one of these two.
 _BASE_STEP = re.compile(r"#(\d+) \[(?:internal\] load metadata for |(?:[\w-]+ )?(?:\d+/\d+)?\] FROM )")
 # How BuildKit's last line and podman speak of a base that they could not get.
@@ -27,8 +29,9 @@ def read(cell: Cell, base_image: str, lines: Sequence[str], log: Path) -> LlemEr
     if "no space left on device" in said.lower():
         cause = f"{cell.name}: no space left for its image, which needs about {cell.disk_gb:g} GB"
         return EnvironmentLacksError(cause, "make room where the engine keeps its images")
-    if found := _NO_DAEMON.search(said):
-        return EnvironmentLacksError(f"{cell.name}: {found[1]}", "`llem doctor` says what is here")
+    if no_daemon := next((line.strip() for line in lines if _NO_DAEMON.search(line)), ""):
+        remedy = "start the engine's daemon and see that its socket may be used, or choose another runner"
+        return EnvironmentLacksError(f"{cell.name}: {no_daemon}", remedy)
     if why := _why_no_base(lines):
         remedy = f"make its registry reachable, or set {BASE_IMAGE} to an image that is here"
         if "@" in base_image:

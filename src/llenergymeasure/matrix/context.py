@@ -23,7 +23,7 @@ def lay_out(context: Path, checkout: Path, lock: tuple[Path, str], wheelhouse: P
     for name in allowed(checkout):
         wanted |= {str(file.relative_to(checkout)): file for file in _files(checkout / name)}
     place, text = lock
-    wanted.pop(str(place), None)
+    wanted.pop(str(place), None)  # written, never linked: the checkout's own stays as it is
     for wheel in _files(wheelhouse) if wheelhouse else ():
         if wheel.suffix == ".whl" or wheel.name.endswith(".tar.gz"):
             wanted[str(_WHEELHOUSE / wheel.name)] = wheel
@@ -74,5 +74,4 @@ def _bring(source: Path, target: Path) -> None:
 def _write(target: Path, text: str) -> None:
     if not (target.is_file() and target.read_text(encoding="utf-8") == text):
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.unlink(missing_ok=True)  # it may be a link to the checkout's own
         target.write_text(text, encoding="utf-8")

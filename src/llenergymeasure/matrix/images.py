@@ -206,6 +206,8 @@ def build(cell: Cell, checkout: Path, log: Path, on_line: OnLine, options: Build
     if ended.returncode != 0:
         raise build_failures.read(cell, base_image, lines, log)
     image_id = (folder / "image-id").read_text(encoding="utf-8").strip()
+    # Podman leaves out what kind of number it is.
+    image_id = image_id if ":" in image_id else f"sha256:{image_id}"
     return Image(reference(cell), image_id, base_image, "@" in base_image, ended.duration_s)
 
 

@@ -77,6 +77,15 @@ def test_only_the_named_cell_is_touched(llem: Callable[..., Result], answering: 
     assert [cell.base_digest for cell in load(tmp_path / "matrix.toml").cells] == ["", DIGEST]
 
 
+def test_a_tag_that_moved_is_said_to_have(llem: Callable[..., Result], answering: set[str], tmp_path: Path) -> None:
+    answering |= {"python:3.11-slim-bookworm", "python:3.12-slim-bookworm"}
+    moved = DIGEST.replace("0", "f")
+    (tmp_path / "matrix.toml").write_text(SPEC.replace('"5.0.0"', f'"5.0.0"\nbase_digest = "{moved}"'))
+    said = llem("lock").output
+    assert f"python:3.11-slim-bookworm: {DIGEST}, was {moved}\n" in said
+    assert f"python:3.12-slim-bookworm: {DIGEST}\n" in said
+
+
 def test_a_registry_that_does_not_answer_leaves_its_digest_and_is_said(
     llem: Callable[..., Result], answering: set[str], tmp_path: Path
 ) -> None:

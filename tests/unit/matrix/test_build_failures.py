@@ -32,6 +32,21 @@ METADATA = "#3 [internal] load metadata for docker.io/library/python:3.11"
             "permission denied",
         ),
         (
+            ["ERROR: permission denied while trying to connect to the docker API at unix:///x"],
+            EnvironmentLacksError,
+            "permission denied",
+        ),
+        (
+            ["failed to dial gRPC: cannot connect to the Docker daemon. Is 'docker daemon' running on this host?"],
+            EnvironmentLacksError,
+            "cannot connect",
+        ),
+        (
+            ["ERROR: failed to connect to the docker API at unix:///x; check if the path is correct"],
+            EnvironmentLacksError,
+            "failed to connect",
+        ),
+        (
             [METADATA, '#3 ERROR: failed to do request: Head "https://registry.invalid/v2/": no such host'],
             EnvironmentLacksError,
             "base image python:3.11 cannot be had: failed to do request",

@@ -50,6 +50,10 @@ def test_what_changed_is_brought_and_what_went_is_gone(project: Path, tmp_path: 
     (project / "docker/steps.sh").unlink()
     context.lay_out(laid_out, project, (LOCK, ""), None)
     assert (laid_out / "src/a/b.py").read_text() == "new"
+    (project / "src/a/b.py").unlink()
+    (project / "src/a/b.py").write_text("old")  # as long as before
+    context.lay_out(laid_out, project, (LOCK, ""), None)
+    assert (laid_out / "src/a/b.py").read_text() == "old"
     assert files(laid_out) == EXPECTED - {"docker/steps.sh"}
     assert (laid_out / "pyproject.toml").stat() == untouched
 

@@ -244,6 +244,11 @@ def test_a_build_gives_the_images_identity_and_says_that_its_base_is_not_pinned(
     assert "--label llenergymeasure.cell=pytorch-5.23.0-cpu" in engine.calls.read_text()
 
 
+def test_an_identity_says_what_kind_of_number_it_is(engine: Engine, build: Build) -> None:
+    engine.builds('printf abc > "$iid"')
+    assert build(replace(CELLS["pytorch-5.23.0-cpu"], disk_gb=0)).image_id == "sha256:abc"
+
+
 def test_a_pinned_base_is_not_spoken_of(engine: Engine, build: Build) -> None:
     said: list[str] = []
     image = build(replace(CELLS["pytorch-5.23.0-cpu"], disk_gb=0, base_digest=DIGEST), said)

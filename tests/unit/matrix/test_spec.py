@@ -98,6 +98,9 @@ system_packages = []
 """.replace("DIGEST", "0123456789abcdef" * 4)
 
 
+PINNED_BY_DEFAULT = 'base_digest = "sha256:' + "0" * 64 + '"'
+
+
 def test_a_base_image_takes_versions_from_its_cell_and_is_pinned_where_its_digest_is_known() -> None:
     old, new = loads(IMAGES).cells
     assert (old.base_image, old.system_packages, old.disk_gb) == ("python:3.11-slim-bookworm", ("g++",), 2.5)
@@ -209,7 +212,12 @@ def test_every_cell_of_the_project_that_runs_on_a_cpu_is_expected_of_every_run()
             "set base_image",
         ),
         (
-            IMAGES.replace("disk_gb = 2.5", 'base_digest = "sha256:' + "0" * 64 + '"'),
+            IMAGES.replace("disk_gb = 2.5", PINNED_BY_DEFAULT),
+            "matrix.toml:8: this digest stands in the defaults",
+            "move it to the cell",
+        ),
+        (
+            IMAGES.replace("{python}", "3").replace("{version}", "1").replace("disk_gb = 2.5", PINNED_BY_DEFAULT),
             "matrix.toml:8: this digest stands in the defaults",
             "move it to the cell",
         ),

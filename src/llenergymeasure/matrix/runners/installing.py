@@ -97,7 +97,7 @@ def run_logged(argv: Sequence[str], what: str, cwd: Path, log: Path) -> str:
         raise SetupTimeoutError(f"{what} was not done after {DEADLINE_S:g} s", f"see {log.name}")
     output = "\n".join(lines)
     if ended.returncode != 0:
-        errors = [line.strip() for line in lines if re.match(r"\s*(ERROR|error|\w*Error)\b", line)] or lines[-1:]
+        errors = [line.strip() for line in lines if re.match(r"\s*(ERROR|error|cause|\w*Error)\b", line)] or lines[-1:]
         cause = f"{what} failed: {'; '.join(errors[:3])}" if errors else f"{what} ended with {ended.returncode}"
         raise _InstallError(cause, f"all of its output is in {log.name}", output)
     return output
