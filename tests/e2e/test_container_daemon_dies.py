@@ -1,6 +1,6 @@
 """A container daemon that dies, hangs or comes back while a cell runs."""
 
-import os
+import contextlib
 import signal
 import threading
 from pathlib import Path
@@ -34,7 +34,7 @@ def run(dockerd: Dockerd, folder: Path, number: signal.Signals) -> CellRecord:
         soon(lambda: "in the middle" in lines)
         dockerd.signal(number)
 
-    program = (tiny.SHELL, "-c", f"echo in the middle; {SLEEP} 600")
+    program = (tiny.SHELL, "-c", f"echo in the middle; {SLEEP} 600; # {dockerd.folder}")
     runner = ContainerRunner("docker", lambda *_: image, program=program, grace_s=0.3, timeout_s=4)
     striker = threading.Thread(target=strike)
     striker.start()
@@ -70,12 +70,14 @@ def test_a_daemon_that_goes_away_is_an_error_and_its_container_can_be_cleaned_up
         done = CliRunner().invoke(app, ["clean", "--all"])
         assert f"1 removed: {name}" in done.output
         assert daemon.api.containers(all=True) == []
-    assert not [path for path in Path("/proc").glob("[0-9]*/cmdline") if _runs_the_program(path)]
+    assert soon(lambda: not processes(dockerd.folder))
 
 
-def _runs_the_program(path: Path) -> bool:
-    try:
-        words = path.read_bytes()
-    except OSError:
-        return False
-    return b"in the middle" in words and path.parent.name != str(os.getpid())
+def processes(folder: Path) -> list[str]:
+    """Those of the cell, which name the folder of its daemon."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if f"# {folder}".encode() in path.read_bytes():
+                found.append(path.parent.name)
+    return found

@@ -32,7 +32,7 @@ def _needs(platform: str, runner: base.Runner, devices: Sequence[str]) -> base.A
     if missing := host.lacks(platform):
         remedy = "run it on a machine that has one; `llem doctor` says what is here"
         return base.Availability(ok=False, why=f"needs {missing}", remedy=remedy)
-    return runner.reaches(platform, devices)
+    return schedule.undisturbed(lambda: runner.reaches(platform, devices))
 
 
 def not_run(name: str, why: str) -> str:

@@ -1,14 +1,16 @@
 """Which cells run beside each other: as many as asked for, each on devices of its own, one to a GPU."""
 
 import contextlib
+import functools
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from types import FrameType
 from typing import Generic, TypeVar
 
-from llenergymeasure.matrix.runners.process import stoppable, terminate_as_interrupt
+from llenergymeasure.matrix.runners.process import Stop, stoppable
 from llenergymeasure.matrix.spec import Cell
 
 T = TypeVar("T")
@@ -51,14 +53,15 @@ class Plan(Generic[T]):
         waiting, free = list(self.cells), list(self.groups)
         running: dict[Future[T], tuple[Cell, Devices | None]] = {}
         results: dict[str, T] = {}
-        stop = threading.Event()
-        with ThreadPoolExecutor(self.jobs) as pool, terminate_as_interrupt():
+        stop = Stop()
+        with ThreadPoolExecutor(self.jobs) as pool, _one_interrupt(stop):
             try:
                 while waiting or running:
                     while len(running) < self.jobs and (cell := _next(waiting, on_gpu=bool(free))) is not None:
                         waiting.remove(cell)
                         group = free.pop(0) if cell.platform == "cuda" else None
-                        running[pool.submit(self._guarded, stop, cell, group or ())] = (cell, group)
+                        work = functools.partial(self.work, cell, group or ())
+                        running[pool.submit(_heeding, stop, work)] = (cell, group)
                     done, _ = wait(running, return_when=FIRST_COMPLETED)
                     for future in done:
                         cell, group = running.pop(future)
@@ -67,14 +70,25 @@ class Plan(Generic[T]):
                         results[cell.name] = future.result()
                         self.ended(results[cell.name])
             finally:
-                stop.set()
-                with _deaf():
-                    wait(running)
+                stop.told = True
+                pool.shutdown(wait=True, cancel_futures=True)
         return [results[cell.name] for cell in self.cells]
 
-    def _guarded(self, stop: threading.Event, cell: Cell, devices: Devices) -> T:
-        with stoppable(stop):
-            return self.work(cell, devices)
+
+def undisturbed(work: Callable[[], T]) -> T:
+    """One piece of work under the same rule: Ctrl-C strikes only where it can be undone."""
+    stop = Stop()
+    with ThreadPoolExecutor(1) as pool, _one_interrupt(stop):
+        try:
+            return pool.submit(_heeding, stop, work).result()
+        finally:
+            stop.told = True
+            pool.shutdown(wait=True)
+
+
+def _heeding(stop: Stop, work: Callable[[], T]) -> T:
+    with stoppable(stop):
+        return work()
 
 
 def _next(waiting: Sequence[Cell], *, on_gpu: bool) -> Cell | None:
@@ -83,12 +97,22 @@ def _next(waiting: Sequence[Cell], *, on_gpu: bool) -> Cell | None:
 
 
 @contextlib.contextmanager
-def _deaf() -> Iterator[None]:
-    """A second Ctrl-C changes nothing: what was started is being ended, which takes its time and no longer."""
+def _one_interrupt(stop: Stop) -> Iterator[None]:
+    """Ctrl-C, a scheduler's SIGTERM and a closed terminal tell all to stop, once.
+
+    Further ones change nothing: what was started is being ended, which takes its time and no longer.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        if not stop.told:
+            stop.told = True
+            raise KeyboardInterrupt
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, interrupt) for number in numbers}
     try:
         yield
     finally:

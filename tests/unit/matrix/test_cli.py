@@ -279,3 +279,36 @@ def test_diff_refuses_renames_that_are_none(llem: Callable[..., Result], make_re
     write(make_record(), Path("a.json"))
     Path("renames.json").write_text(text)
     assert isinstance(llem("diff", "a.json", "a.json", "--renames", "renames.json").exception, RequestError)
+
+
+@pytest.mark.parametrize(
+    ("devices", "words"),
+    [("2", "no GPU 2 here"), ("0,7", "no GPU 7 here"), ("GPU-1", ""), ("1", "")],
+)
+@pytest.mark.usefixtures("asked")
+def test_gpus_that_are_not_there_are_refused_with_those_that_are(
+    llem: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, devices: str, words: str
+) -> None:
+    monkeypatch.setattr(host, "lacks", lambda _platform: "")
+    monkeypatch.setattr(host, "devices", lambda: ("0", "1"))
+    result = llem("run", "vllm-0.33.0-cuda", "-o", "records", "--devices", devices)
+    if words:
+        assert isinstance(result.exception, EnvironmentLacksError)
+        assert words in result.exception.cause
+        assert "the GPUs are 0, 1" in result.exception.remedy
+    else:
+        assert result.exit_code == 0, result.output
+
+
+@pytest.mark.usefixtures("asked")
+def test_options_that_would_be_ignored_are_refused(llem: Callable[..., Result]) -> None:
+    for arguments, words in (
+        (["--image", "x", "pytorch-5.0.0-cpu"], "--image: runner venv has no containers"),
+        (["--keep", "pytorch-5.0.0-cpu"], "--keep: runner venv has no containers"),
+        (["--image", "x", "--platform", "cpu"], "--image x: one image for 2 cells"),
+        (["--devices", "0", "--platform", "cpu"], "--devices 0: none of these cells is on cuda"),
+        (["--devices", "one", "vllm-0.33.0-cuda"], "'one' is no GPU"),
+    ):
+        exception = llem("run", *arguments).exception
+        assert isinstance(exception, RequestError)
+        assert words in exception.cause

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from llenergymeasure.matrix.runners.process import Ended, run_group
+from llenergymeasure.matrix.runners.process import Ended, Stop, raise_if_stopped, run_group, stoppable
 
 
 @pytest.fixture
@@ -131,3 +131,48 @@ def test_an_interrupt_ends_the_whole_group_and_is_raised_on(run: Run, tmp_path: 
     thread.join()
     assert gone(int((tmp_path / "log.txt").read_text()))
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_what_is_told_to_stop_ends_with_all_that_it_started(tmp_path: Path) -> None:
+    """In a thread, where no Ctrl-C arrives."""
+    lines: list[str] = []
+    raised: list[bool] = []
+    stop = Stop()
+    code = textwrap.dedent(CHILD_THAT_STAYS) + "sys.stdout.flush(); import time; time.sleep(600)"
+
+    def work() -> None:
+        with stoppable(stop):
+            try:
+                run_group(
+                    [sys.executable, "-u", "-c", code],
+                    cwd=tmp_path,
+                    env=os.environ,
+                    log=tmp_path / "log.txt",
+                    on_line=lines.append,
+                    deadline_s=60,
+                    grace_s=0.3,
+                )
+            except KeyboardInterrupt:
+                raised.append(True)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    while not lines:
+        time.sleep(0.02)
+    stop.told = True
+    thread.join()
+    assert raised
+    assert gone(int(lines[0]))
+    raise_if_stopped()  # outside of it nothing is to stop
+
+
+@pytest.mark.parametrize(
+    ("ended", "crash"),
+    [
+        (Ended(0, timed_out=False, duration_s=0, crashed="ran out of memory"), "ran out of memory"),
+        (Ended(137, timed_out=False, duration_s=0, crashed="wrote too much"), "wrote too much"),
+        (Ended(137, timed_out=True, duration_s=0), ""),
+    ],
+)
+def test_what_is_known_better_outweighs_the_return_code(ended: Ended, crash: str) -> None:
+    assert ended.crash == crash

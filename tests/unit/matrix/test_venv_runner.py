@@ -86,7 +86,12 @@ def test_chosen_tests_reach_the_program_as_its_own_arguments(
         ("sys.exit(7)", Outcome.ERROR, "ended with 7 and left no whole result"),
         ("(out / 'part.json').write_text('{\"finished\": tr')", Outcome.ERROR, "left no whole result"),
         ("(out / 'part.json').write_text('[]')", Outcome.ERROR, "part.json is not an object"),
+        ("(out / 'part.json').write_text('[' * 200000)", Outcome.ERROR, "left no whole result"),
         ("part(finished=False)", Outcome.ERROR, "it is not finished"),
+        ("part(tests={'a': 5})", Outcome.ERROR, "part.json is not what the cell's program writes"),
+        ("part(tests={'a': {'outcome': 'green', 'duration_s': 1}})", Outcome.ERROR, "not what the cell's program"),
+        ("part(tests={'a': {'outcome': 'passed', 'duration_s': 'x'}})", Outcome.ERROR, "not what the cell's program"),
+        ("part(audits=[]); os.abort()", Outcome.CRASH, "ended by SIGABRT; part.json is not what"),
         ("part(tests={})", Outcome.ERROR, ""),
         ("part(problems=['no test ran'])", Outcome.ERROR, "no test ran"),
         ("part(); os.kill(os.getpid(), signal.SIGSEGV)", Outcome.CRASH, "SIGSEGV"),
@@ -159,6 +164,14 @@ def test_an_environment_that_cannot_be_made_is_a_record(cell: Cell, checkout: Pa
     record = VenvRunner(python=fail).run(cell, checkout, tmp_path / "out", 60, lambda _: None)
     assert (record.status, record.reason) == (Outcome.ERROR, "no python3.99; install it")
     assert record.host.cores
+
+
+def test_the_gpus_that_a_cell_was_given_are_all_that_it_sees(cell: Cell, checkout: Path, tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text("import os; print(os.environ['CUDA_VISIBLE_DEVICES'])")
+    runner = VenvRunner(python=lambda *_: Path(sys.executable), program=(str(program),))
+    runner.run(cell, checkout, tmp_path / "out", 60, lambda _: None, ("1", "3"))
+    assert (tmp_path / "out" / "log.txt").read_text() == "1,3\n"
 
 
 def test_two_runs_of_one_cell_do_not_mix(cell: Cell, checkout: Path, tmp_path: Path) -> None:

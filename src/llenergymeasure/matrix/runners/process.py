@@ -16,7 +16,16 @@ from typing import IO
 
 TERM_GRACE_S = 10.0
 _POLL_S = 0.05
-_stop: ContextVar[threading.Event | None] = ContextVar("stop", default=None)
+
+
+@dataclass
+class Stop:
+    """Whether work in other threads is to end; a plain attribute, since a signal's handler may take no lock."""
+
+    told: bool = False
+
+
+_stop: ContextVar[Stop | None] = ContextVar("stop", default=None)
 
 
 @dataclass(frozen=True)
@@ -72,7 +81,7 @@ def run_group(
     log.parent.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     oom_before = oom_kills_so_far()
-    with log.open("ab") as sink, terminate_as_interrupt():
+    with log.open("ab") as sink, _terminate_as_interrupt():
         process = subprocess.Popen(
             list(argv),
             cwd=cwd,
@@ -132,12 +141,12 @@ def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> N
 
 
 @contextlib.contextmanager
-def stoppable(event: threading.Event) -> Iterator[None]:
-    """What runs inside ends with KeyboardInterrupt once the event is set.
+def stoppable(stop: Stop) -> Iterator[None]:
+    """What runs inside ends with KeyboardInterrupt once it is told to stop.
 
     Python delivers the real one to the main thread alone, wherever that is; this one comes where all can be undone.
     """
-    token = _stop.set(event)
+    token = _stop.set(stop)
     try:
         yield
     finally:
@@ -145,13 +154,13 @@ def stoppable(event: threading.Event) -> Iterator[None]:
 
 
 def raise_if_stopped() -> None:
-    event = _stop.get()
-    if event is not None and event.is_set():
+    stop = _stop.get()
+    if stop is not None and stop.told:
         raise KeyboardInterrupt
 
 
 @contextlib.contextmanager
-def terminate_as_interrupt() -> Iterator[None]:
+def _terminate_as_interrupt() -> Iterator[None]:
     """A scheduler stops a job with SIGTERM, a closed terminal with SIGHUP: both must end the child, too."""
     if threading.current_thread() is not threading.main_thread():
         yield
