@@ -158,6 +158,7 @@ def _decisions(report: Report) -> list[Section]:
     gone = [change for item in report.cells for change in item.comparison.of(Kind.DISAPPEARED)]
     sections: list[Section] = [
         ("Worse on the new version", _FINDING, _findings(red)),
+        ("Fields that fall with it", ("field", "was", "is", "because"), _falling(report)),
         (
             "Unaccounted parameters",
             ("parameter", "type", "default", "status"),
@@ -197,6 +198,20 @@ def _findings(found: Iterable[Finding]) -> Rows:
         )
         for item in found
     ]
+
+
+def _falling(report: Report) -> Rows:
+    """Fields whose proof a test took down; what an audit says of a field is a finding of its own."""
+    rows: Rows = []
+    for item in report.cells:
+        told = {finding.identity for finding in item.comparison.findings}
+        tests = {*item.comparison.old.tests, *item.comparison.new.tests}
+        rows += [
+            (_code(change.identity.removeprefix("field ")), change.old, change.new, _code(change.reason))
+            for change in item.comparison.of(Kind.REGRESSED)
+            if change.identity not in told | tests
+        ]
+    return rows
 
 
 def _suggestions(plan: Plan) -> Rows:

@@ -37,9 +37,11 @@ def same(old: Surface) -> Plan:
 @pytest.fixture
 def beside(make_record: MakeRecord, make_cell: Callable[..., Cell]) -> Callable[..., Beside]:
     def beside(new: Outcome, again: Outcome = Outcome.FAILED) -> Beside:
-        before = make_record(tests={"t.py::t": Case(Outcome.PASSED), "t.py::gone": Case(Outcome.PASSED)})
-        after = make_record("9.0.0", tests={"t.py::t": Case(new, reason=HOSTILE), "t.py::come": Case(Outcome.PASSED)})
-        cases = {"old": Case(Outcome.PASSED), "new": Case(again)}
+        proves = (("pytorch.num_beams", "observed"),)
+        passed, worse = Case(Outcome.PASSED, proves=proves), Case(new, reason=HOSTILE, proves=proves)
+        before = make_record(tests={"t.py::t": passed, "t.py::gone": Case(Outcome.PASSED)})
+        after = make_record("9.0.0", tests={"t.py::t": worse, "t.py::come": Case(Outcome.PASSED)})
+        cases = {"old": passed, "new": Case(again, proves=proves)}
         pair = Pair(make_cell("5.23.0"), make_cell("9.0.0"), ("torch 2.13.0 → 2.14.0: because",))
         return Beside(pair, compare(before, after, {}, lambda side, _: {"t.py::t": cases[side]}), reused=True)
 
@@ -71,6 +73,8 @@ def test_markdown_has_the_table_first_then_decisions_then_what_is_folded(
         "## Needs a decision",
         "### Worse on the new version (1)",
         "old: passed<br>new: failed<br>new: failed<br>new: failed<br>new: failed",
+        "### Fields that fall with it (1)",
+        "| `pytorch.num_beams` | observed | failed | `t.py::t: @maintainer",
         "### Unaccounted parameters (1)",
         "`transformers.GenerationConfig:brand_new`",
         "### No longer shown",
@@ -88,7 +92,7 @@ def test_markdown_has_the_table_first_then_decisions_then_what_is_folded(
 
 def test_what_a_test_says_cannot_break_the_page(same: Plan, beside: Callable[..., Beside]) -> None:
     page = reports.markdown(Report(same, (beside(Outcome.FAILED),)))
-    [row] = [line for line in page.splitlines() if "t.py::t`" in line]
+    [row] = [line for line in page.splitlines() if line.startswith("| `t.py::t` |")]
     assert row.endswith("| `@maintainer see #1 \\| <details> 'x' next` |")
 
 
@@ -114,7 +118,7 @@ def test_json_holds_what_the_markdown_says(plan: Plan, beside: Callable[..., Bes
     [cell] = document["cells"]
     [finding] = cell["findings"]
     assert (finding["identity"], finding["verdict"], len(finding["reruns"])) == ("t.py::t", "regression", 5)
-    assert cell["numbers"] == {"regressed": 1, "disappeared": 1, "improved": 0, "appeared": 1, "unchanged": 0}
+    assert cell["numbers"] == {"regressed": 2, "disappeared": 1, "improved": 0, "appeared": 1, "unchanged": 0}
     assert document["plan"]["unaccounted"][0]["name"] == "brand_new"
 
 
