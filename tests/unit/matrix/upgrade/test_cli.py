@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -90,6 +90,9 @@ def machine(
         def available(self) -> base.Availability:
             return base.Availability(ok=True, why="here")
 
+        def reaches(self, platform: str, devices: Sequence[str] = ()) -> base.Availability:
+            return base.Availability(ok=True, why="here")
+
         def run(
             self,
             cell: Cell,
@@ -97,6 +100,7 @@ def machine(
             out_dir: Path,
             deadline_s: float,
             on_line: Callable[[str], None],
+            devices: Sequence[str] = (),
             *,
             tests: tuple[str, ...] = (),
         ) -> CellRecord:

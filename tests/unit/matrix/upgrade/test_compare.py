@@ -1,6 +1,6 @@
 """Regressions planted at the level of runs: a stand-in for the runner, with its real protocol, does as told."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import chain, repeat
@@ -42,6 +42,9 @@ class Stand:
     def available(self) -> base.Availability:
         return base.Availability(ok=True, why="here")
 
+    def reaches(self, platform: str, devices: Sequence[str] = ()) -> base.Availability:
+        return base.Availability(ok=True, why="here")
+
     def run(
         self,
         cell: Cell,
@@ -49,6 +52,7 @@ class Stand:
         out_dir: Path,
         deadline_s: float,
         on_line: Callable[[str], None],
+        devices: Sequence[str] = (),
         *,
         tests: tuple[str, ...] = (),
     ) -> CellRecord:
