@@ -15,6 +15,7 @@ from llenergymeasure.matrix.spec import Cell
 
 T = TypeVar("T")
 Devices = tuple[str, ...]
+_LOOK_S = 0.1  # how often the main thread looks whether it was told to stop
 
 
 def share(devices: Devices, jobs: int) -> tuple[Devices, ...]:
@@ -57,12 +58,13 @@ class Plan(Generic[T]):
         with ThreadPoolExecutor(self.jobs) as pool, _one_interrupt(stop):
             try:
                 while waiting or running:
+                    _raise_if_told(stop)
                     while len(running) < self.jobs and (cell := _next(waiting, on_gpu=bool(free))) is not None:
                         waiting.remove(cell)
                         group = free.pop(0) if cell.platform == "cuda" else None
                         work = functools.partial(self.work, cell, group or ())
                         running[pool.submit(_heeding, stop, work)] = (cell, group)
-                    done, _ = wait(running, return_when=FIRST_COMPLETED)
+                    done, _ = wait(running, timeout=_LOOK_S, return_when=FIRST_COMPLETED)
                     for future in done:
                         cell, group = running.pop(future)
                         if group is not None:
@@ -80,10 +82,18 @@ def undisturbed(work: Callable[[], T]) -> T:
     stop = Stop()
     with ThreadPoolExecutor(1) as pool, _one_interrupt(stop):
         try:
-            return pool.submit(_heeding, stop, work).result()
+            future = pool.submit(_heeding, stop, work)
+            while not wait([future], timeout=_LOOK_S).done:
+                _raise_if_told(stop)
+            return future.result()
         finally:
             stop.told = True
             pool.shutdown(wait=True)
+
+
+def _raise_if_told(stop: Stop) -> None:
+    if stop.told:
+        raise KeyboardInterrupt
 
 
 def _heeding(stop: Stop, work: Callable[[], T]) -> T:
@@ -107,9 +117,8 @@ def _one_interrupt(stop: Stop) -> Iterator[None]:
         return
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
-        if not stop.told:
-            stop.told = True
-            raise KeyboardInterrupt
+        # Raised from here it could strike while the pool starts a thread, which would then not be waited for.
+        stop.told = True
 
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {number: signal.signal(number, interrupt) for number in numbers}
