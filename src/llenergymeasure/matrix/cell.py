@@ -70,8 +70,9 @@ def _take_from_image(environ: Mapping[str, str], out_dir: Path) -> None:
     if listed := environ.get(SBOM):
         shutil.copyfile(listed, out_dir / Path(listed).name)
     if compiled := environ.get(KERNELS):
-        # With their times, by which it is seen that they need not be compiled.
-        shutil.copytree(compiled, tempfile.gettempdir(), dirs_exist_ok=True)
+        for file in Path(compiled).iterdir():
+            # With its time, by which it is seen that it need not be compiled; not the folder's, which is another's.
+            shutil.copy2(file, Path(tempfile.gettempdir()) / file.name)
 
 
 def _facts() -> Part:

@@ -173,10 +173,13 @@ def test_an_image_leaves_the_list_of_its_packages_and_what_it_compiled_where_the
     (image / "sbom.cdx.json").write_text("{}")
     (image / "kernels" / "a.so").write_text("compiled")
     os.utime(image / "kernels" / "a.so", (1_000_000_000, 1_000_000_000))
+    scratch.chmod(0o1777)
     monkeypatch.setattr(tempfile, "tempdir", str(scratch))
     program._take_from_image({program.SBOM: str(image / "sbom.cdx.json"), program.KERNELS: str(image / "kernels")}, out)
     assert (out / "sbom.cdx.json").read_text() == "{}"
     assert (scratch / "a.so").stat().st_mtime == 1_000_000_000
+    # In a container that folder is root's, and the program is not root.
+    assert scratch.stat().st_mode & 0o7777 == 0o1777
 
 
 def test_outside_an_image_nothing_is_taken(tmp_path: Path) -> None:
