@@ -1,8 +1,10 @@
 """A container daemon that dies, hangs or comes back while a cell runs."""
 
 import contextlib
+import gc
 import signal
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,14 @@ from .fixtures_daemons import SLEEP, Dockerd, dockerd
 __all__ = ["dockerd"]
 # docker-py leaves a socket open where nobody answers on it.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+@pytest.fixture(autouse=True)
+def swept() -> Iterator[None]:
+    """Such sockets are complained of when they are swept up, which must not be in another test."""
+    yield
+    gc.collect()
+
 
 CELL = Cell("pytorch", "0.0.2", "transformers", "cpu", "3.11", limits={"memory_gib": 0.1})
 

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from llenergymeasure.errors import EnvironmentLacksError
+from llenergymeasure.errors import EnvironmentLacksError, LlemError
 from llenergymeasure.matrix.records import Outcome, read
 from llenergymeasure.matrix.runners import base, containers, gpu, owners, tiny
 from llenergymeasure.matrix.runners.containers import FOLDER, Found, Given, user
+from llenergymeasure.matrix.runners.installing import SetupTimeoutError
 from llenergymeasure.matrix.runners.results import MAX_FILE_BYTES
 
 from .fixtures_containers import Lab, daemon, image, kind, lab, soon
@@ -240,6 +241,22 @@ def test_a_program_that_is_not_there_is_an_error(lab: Lab) -> None:
     record = lab.runner(["/no/such"]).run(lab.cell(), lab.folder, lab.out_dir, 30, lab.lines.append)
     assert record.status is Outcome.ERROR
     assert "exec /no/such failed: No such file or directory" in lab.log
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (SetupTimeoutError("the build was not done after 1 s", "see build.log"), Outcome.TIMEOUT),
+        (EnvironmentLacksError("no room for the image", "make room"), Outcome.ERROR),
+    ],
+)
+def test_an_image_that_cannot_be_made_is_a_record_with_what_to_do(lab: Lab, error: LlemError, status: Outcome) -> None:
+    def build(*_: object) -> Found:
+        raise error
+
+    runner = dataclasses.replace(lab.runner(["python3"]), build=build)
+    record = runner.run(lab.cell(), lab.folder, lab.out_dir, 30, lab.lines.append)
+    assert (record.status, record.reason) == (status, f"{error.cause}; {error.remedy}")
 
 
 def test_an_image_that_is_not_there_is_named_with_those_that_are(lab: Lab) -> None:

@@ -1,5 +1,6 @@
 """docker-py against sockets of our own, on which each kind of daemon answers as it would."""
 
+import gc
 import http.server
 import json
 import os
@@ -129,6 +130,7 @@ def test_one_that_does_not_answer_is_not_waited_for(folder: Path) -> None:
         deaf.listen()
         with pytest.raises(DaemonError, match=r"no docker daemon that answers: .*timed out"):
             connect("docker", {"DOCKER_HOST": f"unix://{folder}/sock"}, timeout_s=0.2)
+    gc.collect()  # of the socket that docker-py leaves open, within this test
 
 
 def test_without_a_socket_the_places_are_named_with_what_to_do(folder: Path) -> None:

@@ -11,9 +11,10 @@ from typing import Protocol
 
 from llenergymeasure.errors import EnvironmentLacksError
 from llenergymeasure.matrix import limits
-from llenergymeasure.matrix.records import CellRecord
+from llenergymeasure.matrix.records import CellRecord, Outcome
 from llenergymeasure.matrix.runners import base, container, gpu, owners, results
 from llenergymeasure.matrix.runners.daemon import TIMEOUT_S, Daemon, connect, failures
+from llenergymeasure.matrix.runners.installing import SetupTimeoutError
 from llenergymeasure.matrix.spec import Cell
 
 BUILD_LOG = "build.log"
@@ -109,7 +110,10 @@ class ContainerRunner:
         (out_dir / BUILD_LOG).unlink(missing_ok=True)
         with self._connect() as daemon:
             way = gpu.reach(daemon, devices, user(daemon)) if begun.cell.platform == "cuda" else None
-            image = self.build(begun.cell, checkout, out_dir / BUILD_LOG, on_line)
+            try:
+                image = self.build(begun.cell, checkout, out_dir / BUILD_LOG, on_line)
+            except SetupTimeoutError as error:
+                return base.broken(begun, Outcome.TIMEOUT, "; ".join(filter(None, [error.cause, error.remedy])))
             on_line(f"{begun.cell.name}: {image.reference} ({image.image_id[:19]}) on {daemon.words}")
             folder = results.fresh(out_dir / FOLDER, user(daemon))
             plan = self._plan(begun.cell, daemon, image, folder, way, tests)
