@@ -1,7 +1,7 @@
 """Two records of an upgrade held against each other: what is the upgrade's own fault, and what only looks like it."""
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
@@ -75,42 +75,56 @@ def compare(old: CellRecord, new: CellRecord, renames: Mapping[str, str], rerun:
     they say of fields are computed, not tried: they are not rerun.
     """
     old_names = {renamed(name, renames): name for name in old.tests}
-    tests = {
-        name: change for change in diff(old, new, renames) if (name := change.identity) in {*old_names, *new.tests}
-    }
-    suspects = {name: change for name, change in tests.items() if _is_worse(change)}
-    gaps = {name: change for name, change in suspects.items() if change.new in _GAPS}
-    tried = {name: change for name, change in suspects.items() if name not in gaps}
-    log: dict[str, list[tuple[Side, str]]] = {name: [] for name in tried}
-    there = tuple(old_names[name] for name, change in tried.items() if change.kind is Kind.REGRESSED)
-    again = {renamed(name, renames): case for name, case in (rerun("old", there) if there else {}).items()}
-    for name, case in again.items():
-        log[name].append(("old", case.outcome))
-    failing = {name: case for name, case in again.items() if case.outcome.bad}
+    known = {*old_names, *new.tests}
+    worse = {change.identity: change for change in diff(old, new, renames) if _is_worse(change, known)}
+    gaps = [change for change in worse.values() if change.new in _GAPS]
+    tried = {name: change for name, change in worse.items() if change.new not in _GAPS}
+    log: _Log = {name: [] for name in tried}
+    failing = _failing_there(tried, old_names, rerun, log)
     passing = _passing_again(tuple(name for name in tried if name not in failing), rerun, log)
-    findings = [_finding(change, _verdict(change, failing, passing), log[name]) for name, change in tried.items()]
-    findings += [_finding(change, Verdict.KNOWN_GAP) for change in gaps.values()]
-    settled_old = dataclasses.replace(
-        old, tests={**old.tests, **{old_names[name]: _as(tests[name].new, case) for name, case in failing.items()}}
-    )
-    settled_new = dataclasses.replace(new, tests={**new.tests, **passing})
-    changes = tuple(diff(settled_old, settled_new, renames))
-    findings += [*_runs(old, new), *_audits(old, new), *_fields(old, new)]
+    findings = [
+        *(_finding(change, _verdict(change, failing, passing), log[name]) for name, change in tried.items()),
+        *(_finding(change, Verdict.KNOWN_GAP) for change in gaps),
+        *_runs(old, new),
+        *_audits(old, new),
+        *_fields(old, new),
+    ]
     order = list(Verdict)
     findings.sort(key=lambda finding: (order.index(finding.verdict), finding.identity))
-    return Comparison(old, new, changes, tuple(findings))
+    # A test that fails on both sides is unchanged, whichever way it fails.
+    alike = {
+        old_names[name]: dataclasses.replace(new.tests[name], proves=case.proves) for name, case in failing.items()
+    }
+    settled = (
+        dataclasses.replace(old, tests={**old.tests, **alike}),
+        dataclasses.replace(new, tests={**new.tests, **passing}),
+    )
+    return Comparison(old, new, tuple(diff(*settled, renames)), tuple(findings))
 
 
 _GAPS = (Outcome.XFAIL_OURS, Outcome.XFAIL_UPSTREAM)
+_BAD = tuple(outcome for outcome in Outcome if outcome.bad)
+_Log = dict[str, list[tuple[Side, str]]]
 
 
-def _is_worse(change: Change) -> bool:
+def _is_worse(change: Change, tests: Container[str]) -> bool:
     """Also what fails and was not run before: a failure is never shown as a test that merely appeared."""
-    appeared_bad = change.kind is Kind.APPEARED and Outcome(change.new).bad
-    return change.kind is Kind.REGRESSED or appeared_bad
+    appeared_bad = change.kind is Kind.APPEARED and change.new in _BAD
+    return change.identity in tests and (change.kind is Kind.REGRESSED or appeared_bad)
 
 
-def _passing_again(names: tuple[str, ...], rerun: Rerun, log: dict[str, list[tuple[Side, str]]]) -> dict[str, Case]:
+def _failing_there(
+    tried: Mapping[str, Change], old_names: Mapping[str, str], rerun: Rerun, log: _Log
+) -> dict[str, Case]:
+    """The tests that fail on the old version, too, once they are rerun there; not where they were not run at all."""
+    there = {old_names[name]: name for name, change in tried.items() if change.kind is Kind.REGRESSED}
+    found = rerun("old", tuple(there)) if there else {}
+    for old_name, case in found.items():
+        log[there[old_name]].append(("old", case.outcome))
+    return {there[old_name]: case for old_name, case in found.items() if case.outcome.bad}
+
+
+def _passing_again(names: tuple[str, ...], rerun: Rerun, log: _Log) -> dict[str, Case]:
     """The tests that passed in one of the reruns; one that did is not run again."""
     passing: dict[str, Case] = {}
     for _ in range(RERUNS):
@@ -130,11 +144,6 @@ def _verdict(change: Change, failing: Mapping[str, Case], passing: Mapping[str, 
     if change.identity in passing:
         return Verdict.FLAKY
     return Verdict.NEW_FAILURE if change.kind is Kind.APPEARED else Verdict.REGRESSION
-
-
-def _as(outcome: str, case: Case) -> Case:
-    """A test that fails on both sides is unchanged, whichever way it fails."""
-    return dataclasses.replace(case, outcome=Outcome(outcome))
 
 
 def _finding(change: Change, verdict: Verdict, reruns: Iterable[tuple[Side, str]] = ()) -> Finding:
