@@ -37,6 +37,8 @@ class Dockerd:
     def start(self) -> None:
         own = re.sub(r"\W", "", self.folder.name)
         argv = [
+            # One without a bridge takes away the bridge of the machine's own daemon, if it sees it.
+            *("unshare", "--net"),
             *("dockerd", "--data-root", f"{self.folder}/data", "--exec-root", f"{self.folder}/exec"),
             *("--pidfile", f"{self.folder}/pid", "--host", self.address, "--bridge", "none", "--iptables=false"),
             *("--containerd-namespace", own, "--containerd-plugins-namespace", f"{own}-plugins"),
