@@ -76,7 +76,7 @@ def _own_words(field: str, problem: Mapping[str, Any]) -> tuple[str, str]:
         "ignored": (message, f"add that, or remove {field}"),
         "contradiction": (message, f"remove {field}, or the other"),
         "length": (message, _SCHEMA),
-        "backend": (message, _ADD_ONE),
+        "backend": (message, context.get("remedy", _ADD_ONE)),
         "blank": (message, "write something, or remove it"),
         "invalid_key": (f"a field's name is text (given: {_shown(given)})", "give a field's name"),
     }

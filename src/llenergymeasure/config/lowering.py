@@ -81,11 +81,13 @@ class Calls:
 
     Attributes:
         enabled: entry points that are called because a section is there.
+        mappings: entry points that take what is sent as a plain mapping, by the path of its section.
     """
 
     arguments: dict[str, dict[str, Any]] = field(default_factory=dict)
     origins: dict[Target, str] = field(default_factory=dict)
     enabled: set[str] = field(default_factory=set)
+    mappings: dict[str, str] = field(default_factory=dict)
 
     def __getitem__(self, entry_point: str) -> dict[str, Any]:
         """The arguments of an entry point, empty where nothing is set."""
@@ -207,7 +209,10 @@ def _section(section: Section, path: str, backend: str, calls: Calls, has: Has |
     _lower(section, path, backend, calls, has, own)
     if section.enables and not own:
         return NOTHING
-    return own if section.form == "mapping" else Build(section.entry_point, MappingProxyType(own))
+    if section.form == "mapping":
+        calls.mappings[path] = section.entry_point
+        return own
+    return Build(section.entry_point, MappingProxyType(own))
 
 
 def plain(value: Any) -> Any:

@@ -285,7 +285,8 @@ class ExperimentConfig(Model):
         if len(given) != 1:
             known = ", ".join(name for name in BACKENDS if name in type(self).model_fields)
             says = f"give exactly one backend section ({known}); this gives {' and '.join(given) or 'none'}"
-            raise PydanticCustomError("backend", says)
+            too_many = {"remedy": f"remove {' or '.join(f'`{name}:`' for name in given)}"} if given else None
+            raise PydanticCustomError("backend", says, too_many)
         return self
 
     @model_validator(mode="after")

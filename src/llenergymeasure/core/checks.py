@@ -64,23 +64,26 @@ def located(config: ExperimentConfig) -> Iterator[None]:
 
 
 def sent_parameters(calls: Calls) -> list[tuple[Target, Any, str]]:
-    """Every parameter that is sent, those inside built objects included, with the field it came from."""
+    """Every parameter that is sent, those inside objects and sections included, with the field it came from."""
     found = []
     for target, path in calls.origins.items():
         value = calls[target.entry_point][target.name]
         found.append((target, value, path))
-        if isinstance(value, Build):
-            found.extend(_inside(value, path))
+        found.extend(_inside(value, path, calls))
     return [item for item in found if not item[0].entry_point.startswith(OWN_PACKAGE)]
 
 
-def _inside(build: Build, path: str) -> list[tuple[Target, Any, str]]:
-    found = []
-    for name, value in build.arguments.items():
-        found.append((Target(build.entry_point, name), value, f"{path}.{name}"))
-        if isinstance(value, Build):
-            found.extend(_inside(value, f"{path}.{name}"))
-    return found
+def _inside(value: Any, path: str, calls: Calls) -> Iterator[tuple[Target, Any, str]]:
+    """What an object, or a mapping that an entry point takes apart, consists of."""
+    if isinstance(value, Build):
+        entry_point, arguments = value.entry_point, value.arguments
+    elif path in calls.mappings:
+        entry_point, arguments = calls.mappings[path], value
+    else:
+        return
+    for name, item in arguments.items():
+        yield Target(entry_point, name), item, f"{path}.{name}"
+        yield from _inside(item, f"{path}.{name}", calls)
 
 
 def _check_parameter(target: Target, value: Any, path: str, surface: Surface) -> None:

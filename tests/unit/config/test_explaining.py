@@ -224,6 +224,12 @@ def test_no_backend_at_all(tmp_path: Path) -> None:
     assert "give a backend section" in refused(write(tmp_path, HEAD + "seed: -1\n")).cause
 
 
+def test_two_backends(tmp_path: Path) -> None:
+    error = refused(write(tmp_path, HEAD + "pytorch: {}\nvllm: {}\n"))
+    assert "give exactly one backend section (pytorch, vllm); this gives pytorch and vllm" in error.cause
+    assert error.remedy == "remove `pytorch:` or `vllm:`"
+
+
 def test_the_problems_of_one_section_are_told_together(tmp_path: Path) -> None:
     below = "pytorch: {num_beams: true, batch_size: '2', top_p: 7, zzz: 1}\nseed: x\n"
     error = refused(write(tmp_path, HEAD + below))

@@ -332,3 +332,54 @@ def test_a_folder_is_shown_at_its_line(tmp_path: Path) -> None:
     with pytest.raises(RequestError) as caught:
         check_before_loading(load_config(path))
     assert caught.value.cause == f"{path}:4: pytorch.assistant_model: {tmp_path}/nope: no such folder"
+
+
+@pytest.mark.parametrize(
+    ("version", "options", "field", "says", "remedy"),
+    [
+        (
+            "0.11.2",
+            {"rejection_sample_method": "standard"},
+            "rejection_sample_method",
+            "vllm 0.11.2 has no parameter rejection_sample_method of vllm.config.SpeculativeConfig",
+            "versions that have it: 0.19.1, 0.26.0, 0.32.0, 0.33.0",
+        ),
+        (
+            "0.19.1",
+            {"rejection_sample_method": "synthetic", "synthetic_acceptance_length": 1.5},
+            "synthetic_acceptance_length",
+            "vllm 0.19.1 has no parameter synthetic_acceptance_length",
+            "versions that have it: ",
+        ),
+        (
+            "0.32.0",
+            {"rejection_sample_method": "fly", "fly_window_size": 2},
+            "rejection_sample_method",
+            "'fly' is not one of standard, ",
+            "take one of them",
+        ),
+        ("0.33.0", {"method": "ngrams"}, "method", "'ngrams' is not one of ngram, ", "did you mean ngram?"),
+    ],
+)
+def test_a_section_that_is_sent_as_a_mapping_is_held_against_its_entry_point(
+    version: str, options: dict[str, Any], field: str, says: str, remedy: str
+) -> None:
+    speculation = {"method": "ngram", "num_speculative_tokens": 4}
+    config = ExperimentConfig.model_validate(
+        {"model": "m", "prompts": ["one"], "vllm": {"speculative_config": {**speculation, **options}}}
+    )
+    surface = snapshots.load("vllm", version)
+    with pytest.raises(RequestError) as caught:
+        check_against(config, surface)
+    assert caught.value.cause.startswith(f"vllm.speculative_config.{field}: {says}")
+    assert remedy in caught.value.remedy
+
+
+@pytest.mark.parametrize("version", snapshots.versions("vllm"))
+def test_what_every_version_has_may_stand_in_such_a_mapping(version: str) -> None:
+    options = {"method": "ngram", "num_speculative_tokens": 4}
+    config = ExperimentConfig.model_validate(
+        {"model": "m", "prompts": ["one"], "vllm": {"speculative_config": options}}
+    )
+    calls = check_against(config, snapshots.load("vllm", version))
+    assert calls["vllm.LLM"]["speculative_config"] == options

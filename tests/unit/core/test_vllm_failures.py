@@ -156,6 +156,16 @@ class TestACacheWithoutRoom:
         assert found.cause.startswith(f"vllm.{field}: no room for the KV cache")
         assert found.remedy.startswith(f"raise vllm.{field}, or lower")
 
+    def test_of_so_many_blocks_is_not_made_larger_by_more_memory(self, sent: Sent) -> None:
+        asked = {"kv_cache_memory_bytes": 2**30, "num_gpu_blocks_override": 1}
+        found = said(NO_ROOM["0.26.0 to 0.33.0, one request"], sent(asked))
+        assert type(found) is RequestError
+        assert found.cause.startswith("vllm.num_gpu_blocks_override: no room for the KV cache")
+        assert found.remedy.startswith("raise vllm.num_gpu_blocks_override, or lower")
+
+
+DRAFT = {"method": "draft_model", "model": "d", "num_speculative_tokens": 2, "max_model_len": 100_000}
+
 
 class TestAContextThatTheModelHasNot:
     @pytest.mark.parametrize(
@@ -178,6 +188,16 @@ class TestAContextThatTheModelHasNot:
         assert type(found) is RequestError
         assert found.cause == f"vllm.max_model_len: 4096 tokens were asked for, the model's context is {has}"
         assert found.remedy == f"lower it to {has} at most"
+
+    @pytest.mark.parametrize("own", [{}, {"max_model_len": 256}], ids=["alone", "beside the model's"])
+    def test_is_the_drafts_where_that_asked_for_it(self, sent: Sent, own: dict[str, Any]) -> None:
+        message = (
+            "User-specified max_model_len (100000) is greater than the derived max_model_len "
+            "(max_position_embeddings=512 or model_max_length=None in model's config.json)."
+        )
+        found = said(message, sent({**own, "speculative_config": DRAFT}))
+        assert found.cause.startswith("vllm.speculative_config.max_model_len: 100000 tokens were asked for")
+        assert found.remedy == "lower it to 512 at most"
 
 
 def invalid(field: str, message: str = "") -> ValidationError:
@@ -287,6 +307,29 @@ class TestARefusal:
                 ["vllm.quantization"],
                 id="by its value",
             ),
+            pytest.param(
+                {"max_model_len": 256, "speculative_config": DRAFT},
+                "speculative_max_model_len=100000 cannot be larger than draft_max_model_len=512",
+                ["vllm.speculative_config.max_model_len"],
+                id="of the draft",
+            ),
+            pytest.param(
+                {"speculative_config": DRAFT, "max_model_len": 256},
+                "max_num_batched_tokens (128) is smaller than max_model_len (256).",
+                ["vllm.max_model_len"],
+                id="of the model and not of the draft",
+            ),
+            pytest.param(
+                {"quantization": "awq", "load_format": "dummy"},
+                "Not a dummy: unknown method 'awq'",
+                ["vllm.quantization"],
+                id="what is quoted before what is a word",
+            ),
+            pytest.param(
+                {"load_format": "pt"}, "Invalid load_format: pt", ["vllm.load_format"], id="short, with its field"
+            ),
+            pytest.param({"load_format": "pt"}, "The pt of layer 7 has no shape", [], id="a short value is no mention"),
+            pytest.param({"load_format": "123"}, "expected 123 rows", [], id="a number is no mention of a value"),
             pytest.param({"n": 2}, "n must be 1 when using greedy sampling, got 2.", [], id="a letter is no mention"),
         ],
     )

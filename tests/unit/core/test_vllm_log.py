@@ -98,6 +98,18 @@ core|   Input should be greater than 0 [type=greater_than, input_value=0, input_
 core|     For further information visit https://errors.pydantic.dev/2.12/v/greater_than
 """
 
+# A platform that lacks something often raises without a word of why.
+WORDLESS = """
+worker| WorkerProc failed to start.
+worker| Traceback (most recent call last):
+worker|   File "/v1/worker/worker_base.py", line 90, in load_model
+worker|     raise NotImplementedError
+worker| NotImplementedError
+core| Traceback (most recent call last):
+core|     raise e from None
+core| Exception: WorkerProc initialization failed due to an exception in a background process.
+"""
+
 
 @pytest.fixture
 def log(tmp_path: Path) -> Path:
@@ -138,6 +150,8 @@ def written(log: Path, *parts: str) -> Path:
             ("ValidationError", "1 validation error for CacheConfig block_size Input should be greater than 0"),
             id="on several lines",
         ),
+        pytest.param(WORDLESS, ("NotImplementedError", "NotImplementedError"), id="without a message"),
+        pytest.param("core| SystemError\n", None, id="a word alone, at no traceback's end"),
         pytest.param(KILLED, None, id="killed"),
         pytest.param(KILLED_EARLIER, None, id="killed, and nobody tells how"),
         pytest.param(KILLED_LOADING, None, id="killed while loading"),

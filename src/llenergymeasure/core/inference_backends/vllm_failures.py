@@ -2,12 +2,14 @@
 
 import builtins
 import contextlib
+import itertools
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from llenergymeasure.config.bindings import Target
-from llenergymeasure.config.lowering import Calls
+from llenergymeasure.config.lowering import Calls, plain
 from llenergymeasure.config.origin import one_line
 from llenergymeasure.config.vllm.entry_points import LLM
 from llenergymeasure.core import failures
@@ -31,13 +33,15 @@ _FEW_GPUS = re.compile(r"(World|Tensor parallel) size \(\d+\) .*larger than the 
 _WRAPPED = re.compile(r"(?:Worker|RayWorkerWrapper) failed with error '(?P<says>.*)', please check")
 _KILLED = re.compile(r"proc\(s\): \{.*: -(?!15\b)\d+")
 _CRASHED = re.compile(r"(CUDA|NCCL|HIP|Triton) [Ee]rror|cudaError|(CUBLAS|CUDNN)_STATUS")
-_CACHE_FIELDS = ("kv_cache_memory_bytes", "num_gpu_blocks_override")
+# The number of blocks decides where both are set.
+_CACHE_FIELDS = ("num_gpu_blocks_override", "kv_cache_memory_bytes")
 # What messages call a field otherwise than by its name.
 _SHORT = {
     "tp_size": "tensor_parallel_size", "pp_size": "pipeline_parallel_size", "dcp_size": "decode_context_parallel_size",
     "pcp_size": "prefill_context_parallel_size", "context_length": "max_model_len",
 }  # fmt: skip
 _LONGEST = 400
+_SHORTEST = 2  # letters of a value that may as well be any word
 
 
 def explain(error: BaseException, calls: Calls, model: str, doing: str, log: str) -> LlemError:
@@ -86,13 +90,14 @@ def _recognise(said: str, calls: Calls, model: str, doing: str) -> LlemError | N
         who = f"; it is held by {', '.join(holders)}" if holders else ""
         cause = f"{found[0]}{who}"
         # The share has to be free beside a size of the cache, too.
-        sized = _CACHE_FIELDS[:1] if "kv cache allocation" in cause else ()
+        sized = ("kv_cache_memory_bytes",) if "kv cache allocation" in cause else ()
         path = _path(calls, *sized, "gpu_memory_utilization")
         return EnvironmentLacksError(f"{path}: {cause}", f"end what holds the memory, or lower {path}")
     if found := _CONTEXT.search(said):
         has = int(max(float(found["has"]), float(found["own"]) if found["own"].isdecimal() else 0))
+        path = _asking(calls, "max_model_len", found["asked"])
         return RequestError(
-            f"{_path(calls, 'max_model_len')}: {found['asked']} tokens were asked for, the model's context is {has}",
+            f"{path}: {found['asked']} tokens were asked for, the model's context is {has}",
             f"lower it to {has} at most",
         )
     if _NO_ROOM.search(said):
@@ -123,9 +128,16 @@ def _path(calls: Calls, *names: str) -> str:
     return [*paths, f"vllm.{names[-1]}"][0]
 
 
+def _asking(calls: Calls, name: str, value: str) -> str:
+    """The fields that sent this value of a parameter, also one of a draft model, else the parameter's own field."""
+    asking = [path for (_, known), path, sent in _sent(calls) if known == name and str(plain(sent)) == value]
+    return ", ".join(asking) or _path(calls, name)
+
+
 def _meant(said: str, calls: Calls) -> list[str]:
     """The fields that a message speaks of: by names of several words, as they are written, else as they are spoken."""
-    paths = dict(_names(calls))
+    sent = sorted(_sent(calls), key=lambda item: -item[1].count("."))  # of two of a name the outer one is meant
+    paths = {called: path for names, path, _ in sent for called in names}
     written = re.findall(r"[A-Za-z_]\w*", said)
     found = {_SHORT.get(word, word) for word in written}
     spoken = f" {' '.join(re.findall(r'[a-z0-9_]+', said.lower()))} "
@@ -137,23 +149,45 @@ def _meant(said: str, calls: Calls) -> list[str]:
 
 
 def _holding(said: str, calls: Calls) -> list[str]:
-    """The fields whose value is a word of the message, such as a way to quantize; not those that name a model."""
-    words = set(re.findall(r"[\w.-]+\w", said)) - {"auto"}
-    return [
-        path
+    """The fields whose value the message quotes, else has as a word of its own, such as a way to quantize.
+
+    Not those that name a model or a version of it, nor numbers and the like, which any message may have.
+    """
+    values = {
+        path: value
         for target, path in calls.origins.items()
         if target.name not in failures.SOURCES
         and isinstance(value := calls[target.entry_point][target.name], str)
-        and value in words
+        and value != "auto"
+    }
+    words = re.findall(r"[\w.-]*\w", said)
+    quoted = [path for path, value in values.items() if re.search(rf"(['\"`]){re.escape(value)}\1", said)]
+    return quoted or [
+        path
+        for path, value in values.items()
+        if value in words and (_telling(path, value) or _beside(path.rpartition(".")[2], value, words))
     ]
 
 
-def _names(calls: Calls) -> Iterator[tuple[str, str]]:
-    """Every parameter that is sent, also inside objects, with the path of its field."""
+def _telling(path: str, value: str) -> bool:
+    return len(value) > _SHORTEST and not re.fullmatch(r"[-+.\d]+", value) and not path.endswith("revision")
+
+
+def _beside(name: str, value: str, words: list[str]) -> bool:
+    return any({name, value} == {*pair} for pair in itertools.pairwise(words))
+
+
+def _sent(calls: Calls) -> Iterator[tuple[tuple[str, str], str, Any]]:
+    """Every parameter that is sent, also inside objects, as messages call it, with its field's path and its value.
+
+    One inside an object is also called after that: speculative_max_model_len.
+    """
     for target, path in calls.origins.items():
-        for names, _ in leaves((target.name,), calls[target.entry_point][target.name]):
+        whole = calls[target.entry_point][target.name]
+        for names, value in leaves((target.name,), whole):
             for depth, name in enumerate(names, 1):
-                yield name, ".".join([path, *names[1:depth]])
+                longer = f"{names[0].removesuffix('_config')}_{name}" if depth > 1 else name
+                yield (longer, name), ".".join([path, *names[1:depth]]), value if depth == len(names) else None
 
 
 def _again(name: str, said: str) -> BaseException:

@@ -1,5 +1,6 @@
 """What vLLM's processes printed: the engine's own warnings, and its last words where it died."""
 
+import itertools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,8 @@ from llenergymeasure.config.origin import one_line
 _FRONT = re.compile(r"^\([^)]*\)\s*")  # which process said it
 _LINE = re.compile(r"^(?P<level>DEBUG|INFO|WARNING|ERROR|CRITICAL) \d\d-\d\d \d\d:\d\d:\d\d (\[[^\]]*\] )?(?P<text>.*)")
 _RAISED = re.compile(r"^(?:[\w.]+\.)?(?P<name>\w*(?:Error|Exception|Interrupt|Exit)): (?P<says>.+)")
+# Without a message it is told from other words by where it stands: at a traceback's end.
+_BARE = re.compile(r"^(?:[\w.]+\.)?(?P<name>\w*(?:Error|Exception|Interrupt|Exit)):?\s*$")
 # Said by whoever waited for another process, which itself said why.
 _ONLY_FOLLOWS = re.compile(
     r"Engine core initialization failed|during engine core initialization|EngineCore encountered an issue"
@@ -44,6 +47,8 @@ def raised(log: Path) -> tuple[str, str] | None:
     for place, line in enumerate(said):
         if (match := _RAISED.match(line)) and not follows(match["says"]):
             found = match["name"], _whole(match["says"], said[place + 1 :])
+        elif (match := _BARE.match(line)) and _ends_a_traceback(said[:place]):
+            found = match["name"], match["name"]
     return None if _killed(said) else found
 
 
@@ -58,6 +63,13 @@ def last_lines(log: Path, count: int = 5) -> list[str]:
     said = (_said(line) for line in _lines(log))
     told = dict.fromkeys(one_line(line, _LONGEST) for line in said if not _NOISE.search(line))
     return list(told)[-count:]
+
+
+def _ends_a_traceback(before: list[str]) -> bool:
+    """Whether the lines before are a traceback's frames."""
+    frames = itertools.takewhile(lambda line: line.startswith(" "), reversed(before))
+    above = before[: len(before) - (inside := len(list(frames)))]
+    return inside > 0 and bool(above) and above[-1].startswith("Traceback (")
 
 
 def _whole(says: str, after: list[str]) -> str:
