@@ -254,6 +254,16 @@ def test_the_result_holds_what_the_workers_told(
     assert found.warnings == ("told while loading",)
 
 
+@pytest.mark.parametrize("name", ["VLLM_API_KEY", "VLLM_S3_ACCESS_TOKEN", "VLLM_MY_SECRET", "VLLM_DB_PASSWORD_2"])
+def test_a_secret_of_the_environment_stays_out_of_the_result(
+    running: Running, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "hush")
+    environment = read_back(running({}, Engine(ENGINE))).values["environment"]
+    assert environment[name] == "(set)"
+    assert "hush" not in environment.values()
+
+
 class Mode(enum.IntEnum):
     NONE = 0
 
