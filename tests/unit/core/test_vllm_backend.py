@@ -20,7 +20,9 @@ from llenergymeasure.config.vllm.entry_points import (
     SAMPLING_PARAMS,
 )
 from llenergymeasure.core.batching import Prompt
+from llenergymeasure.core.checks import check_before_loading
 from llenergymeasure.core.inference_backends.vllm import EXTENSION, VLLMBackend
+from llenergymeasure.core.preview import preview
 from llenergymeasure.core.session import version_calls
 from llenergymeasure.errors import RequestError
 from llenergymeasure.surface import snapshots
@@ -29,6 +31,11 @@ Configured = Callable[..., ExperimentConfig]
 Load = Callable[..., VLLMBackend]
 # Statistics carry the times of single requests, the extension reads the workers back.
 OWNED = {"disable_log_stats": False, "worker_extension_cls": EXTENSION}
+# A rank for each of three prompts; beam search takes them since 0.33.
+RANKED = [
+    ({"scheduling_policy": "priority", "priority": [7, 8, 9]}, GENERATE, "vllm.priority"),
+    ({"beam_search": {"beam_width": 2, "priority": [7, 8, 9]}}, BEAM_SEARCH, "vllm.beam_search.priority"),
+]
 TWO = [Prompt(0, (3, 4)), Prompt(1, (5,))]
 
 
@@ -126,6 +133,39 @@ class TestRequests:
         (sent,) = vllm_recorder.calls[GENERATE]
         assert sent["lora_request"].entry_point == LORA_REQUEST
         assert dict(sent["lora_request"].arguments)["lora_path"] == str(tmp_path)
+
+    @pytest.mark.parametrize(("vllm", "entry_point", "field"), RANKED)
+    def test_carry_the_ranks_of_their_own_prompts(
+        self, vllm_configured: Configured, vllm: dict[str, Any], entry_point: str, field: str
+    ) -> None:
+        """A replica has only its share of the prompts; the list is of all."""
+        del field
+        recorder = VLLMRecorder(snapshots.load("vllm", "0.33.0"))
+        backend = VLLMBackend(version_calls(vllm_configured(vllm), recorder), recorder)
+        backend.load()
+        (batch,) = backend.prepare([Prompt(1, (3,)), Prompt(2, (4,))])
+        backend.generate(batch)
+        assert recorder.calls[entry_point][0]["priority"] == [8, 9]
+
+    @pytest.mark.parametrize(("vllm", "entry_point", "field"), RANKED)
+    def test_are_ranked_all_or_none(
+        self,
+        vllm_configured: Configured,
+        monkeypatch: pytest.MonkeyPatch,
+        vllm: dict[str, Any],
+        entry_point: str,
+        field: str,
+    ) -> None:
+        del entry_point
+        surface = snapshots.load("vllm", "0.33.0")
+        monkeypatch.setattr(snapshots, "installed", lambda _: surface)
+        config = vllm_configured(vllm, prompts=["a", "b"])
+        with pytest.raises(RequestError) as caught:
+            check_before_loading(config)
+        assert caught.value.cause == f"{field}: has 3 entries, and there are 2 prompts"
+        assert caught.value.remedy == f"give {field} one entry for each prompt"
+        with pytest.raises(RequestError, match="has 3 entries"):
+            preview(config, surface)
 
     def test_no_prompts_are_no_call(self, load: Load) -> None:
         assert load().prepare([]) == []

@@ -13,6 +13,7 @@ from llenergymeasure.config.vllm.entry_points import (
     BEAM_SEARCH_PARAMS,
     GENERATE,
     LLM,
+    RANKS,
     SAMPLING_PARAMS,
 )
 from llenergymeasure.core.api import Api, materialise
@@ -95,13 +96,21 @@ class VLLMBackend:
 
     def generate(self, batch: Batch) -> Answer:
         if BEAM_SEARCH_PARAMS in self.calls:
-            call, arguments = self.llm.beam_search, {"params": self.params, **self.calls[BEAM_SEARCH]}
+            entry_point, call, arguments = BEAM_SEARCH, self.llm.beam_search, {"params": self.params}
         else:
-            call, arguments = self.llm.generate, {"sampling_params": self.params, **self.calls[GENERATE]}
-        arguments = materialise(arguments, self.api)
+            entry_point, call, arguments = GENERATE, self.llm.generate, {"sampling_params": self.params}
+        arguments = materialise({**arguments, **self._own(entry_point, batch)}, self.api)
         start = time.perf_counter()
         returned = call(batch.inputs, use_tqdm=False, **arguments)
         return Answer(batch.prompts, start, time.perf_counter(), returned)
+
+    def _own(self, entry_point: str, batch: Batch) -> dict[str, Any]:
+        """What is sent with the call; of lists with an entry for each prompt, the entries of this batch's prompts."""
+        sent = dict(self.calls[entry_point])
+        for target in RANKS:
+            if target.entry_point == entry_point and isinstance(ranks := sent.get(target.name), list):
+                sent[target.name] = [ranks[prompt.index] for prompt in batch.prompts]
+        return sent
 
     def count(self, answer: Answer) -> BatchOutput:
         beams = self.calls[BEAM_SEARCH_PARAMS]
