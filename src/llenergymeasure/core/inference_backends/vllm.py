@@ -4,6 +4,7 @@ import gc
 import os
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from llenergymeasure.config.bindings import Target
@@ -18,7 +19,7 @@ from llenergymeasure.config.vllm.entry_points import (
 )
 from llenergymeasure.core.api import Api, materialise
 from llenergymeasure.core.batching import Answer, Batch, BatchOutput, Prompt
-from llenergymeasure.core.inference_backends import vllm_counting, vllm_machine, vllm_readback
+from llenergymeasure.core.inference_backends import vllm_counting, vllm_log, vllm_machine, vllm_readback
 from llenergymeasure.core.inference_backends.base import Effective, Share
 from llenergymeasure.errors import RequestError
 
@@ -36,6 +37,9 @@ class VLLMBackend:
         self.llm: Any = None
         self.tokenizer: Any = None
         self.warnings: list[str] = []
+        self._told: set[str] = set()
+        self._cached: int | None = None  # prompt tokens that the first call found in the cache
+        self._seeded = False
         self.params: Any = None
         self._seed: int = calls[LLM].get("seed", 0)
 
@@ -87,12 +91,15 @@ class VLLMBackend:
         """Random numbers from the start, and no prompt of an earlier pass in the prefix cache."""
         self.llm.collective_rpc("llem_seed", args=((self._seed + replica) % 2**32,))
         self._forget_prefixes()
+        self._seeded = True
 
     def _forget_prefixes(self) -> None:
         if Target(LLM, "kv_offloading_size") in self.calls.origins or "kv_transfer_config" in self.calls[LLM]:
-            self.llm.reset_prefix_cache(reset_connector=True)
+            emptied = self.llm.reset_prefix_cache(reset_connector=True)
         else:
-            self.llm.reset_prefix_cache()
+            emptied = self.llm.reset_prefix_cache()
+        if emptied is False:  # some versions say nothing
+            self.warnings.append("the prefix cache was not emptied between passes")
 
     def generate(self, batch: Batch) -> Answer:
         if BEAM_SEARCH_PARAMS in self.calls:
@@ -113,11 +120,25 @@ class VLLMBackend:
         return sent
 
     def count(self, answer: Answer) -> BatchOutput:
+        self._notice_cached(answer)
         beams = self.calls[BEAM_SEARCH_PARAMS]
         if not beams:
             return vllm_counting.counted(answer)
         eos = None if beams.get("ignore_eos") else getattr(self.tokenizer, "eos_token_id", None)
         return vllm_counting.counted(answer, vllm_counting.BeamEnds(beams["max_tokens"], eos))
+
+    def _notice_cached(self, answer: Answer) -> None:
+        """A connector may call its store emptied and keep it: a later call then finds more than the first one did.
+
+        What the first call finds its own prompts share. Calls before the first seed may find each other's prompts.
+        """
+        found = vllm_counting.cached_tokens(answer.returned)
+        if found is None or "kv_transfer_config" not in self.calls[LLM]:
+            return
+        if self._cached is None:
+            self._cached = found
+        elif self._seeded and found > self._cached:
+            self.warnings.append("vllm.kv_transfer_config: the connector kept prompts of one pass for the next")
 
     def effective(self, batch: Batch) -> Effective:
         del batch
@@ -125,6 +146,13 @@ class VLLMBackend:
 
     def verify_ran(self) -> None:
         """A call that returned has run: the engine compiles while it loads."""
+
+    def noticed(self) -> list[str]:
+        log = self.share.log
+        known = [*self.warnings, *(vllm_log.changes(Path(log)) if log else [])]
+        new = [text for text in dict.fromkeys(known) if text not in self._told]
+        self._told.update(new)
+        return new
 
     def compilations(self) -> int | None:
         return None

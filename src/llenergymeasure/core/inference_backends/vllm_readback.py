@@ -63,7 +63,7 @@ def read_back(backend: "VLLMBackend") -> Effective:
         if not confirms(path.rpartition(".")[2], sent, found) and sent not in _AUTO
     ]
     differences += _unused_attention(backend, workers)
-    return Effective(values, tuple(differences), tuple(backend.warnings))
+    return Effective(values, tuple(differences), tuple(backend.noticed()))
 
 
 def _environment() -> dict[str, str]:
