@@ -60,6 +60,8 @@ class BatchOutput:
         steps: per prompt (time in s, tokens generated so far) after each decoding step; empty where the API tells none.
         sequences: per prompt the returned sequences' generated ids, cut at their end.
         finished: per prompt why its longest sequence ended: `stop`, `length` or `time`.
+        last_only: per prompt the tokens of its sequence that ended last, where `steps` are of that one alone and tell
+            nothing of the others'; empty where they are of all.
     """
 
     prompts: tuple[Prompt, ...]
@@ -68,6 +70,7 @@ class BatchOutput:
     steps: tuple[tuple[tuple[float, int], ...], ...]
     sequences: tuple[tuple[tuple[int, ...], ...], ...]
     finished: tuple[str, ...]
+    last_only: tuple[int, ...] = ()
 
 
 def make_batches(prompts: Sequence[Prompt], batch_size: int = 1) -> list[Batch]:

@@ -10,10 +10,11 @@ from llenergymeasure.config import renames
 from llenergymeasure.config.bindings import OWN_PACKAGE, Target
 from llenergymeasure.config.lowering import Build, Calls
 from llenergymeasure.config.models import ExperimentConfig
+from llenergymeasure.config.vllm.entry_points import RANKS
 from llenergymeasure.core.model_folder import check_folders
 from llenergymeasure.core.modes import check_modes
 from llenergymeasure.core.passthrough import check_passthrough
-from llenergymeasure.core.session import calls_on, texts
+from llenergymeasure.core.session import calls_on, prompt_count, texts
 from llenergymeasure.errors import RequestError
 from llenergymeasure.surface import snapshots
 from llenergymeasure.surface.model import DEPRECATED, IGNORED, Parameter, Surface
@@ -33,7 +34,8 @@ def check_before_loading(config: ExperimentConfig) -> None:
     """
     if config.prompts.synthetic is None:
         texts(config)
-    check_against(config, snapshots.installed(config.backend))
+    calls = check_against(config, snapshots.installed(config.backend))
+    check_ranks(config, calls)
     with located(config):
         check_folders(config)
 
@@ -51,6 +53,23 @@ def check_against(config: ExperimentConfig, surface: Surface) -> Calls:
         check_passthrough(config, calls, surface)
         check_modes(config, calls, surface)
     return calls
+
+
+def check_ranks(config: ExperimentConfig, calls: Calls) -> None:
+    """A list with an entry for each prompt has as many as there are prompts.
+
+    Raises:
+        RequestError: names the field and both numbers.
+    """
+    for target in RANKS:
+        ranks = calls[target.entry_point].get(target.name)
+        if isinstance(ranks, list) and len(ranks) != (count := prompt_count(config)):
+            path = calls.origins[target]
+            with located(config):
+                raise RequestError(
+                    f"{path}: has {len(ranks)} entries, and there are {count} prompts",
+                    f"give {path} one entry for each prompt",
+                )
 
 
 @contextmanager

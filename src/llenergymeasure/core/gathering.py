@@ -12,7 +12,7 @@ from llenergymeasure.core.api import Api
 from llenergymeasure.core.batching import BatchOutput
 from llenergymeasure.core.energy.window import Window
 from llenergymeasure.core.environment import describe_environment
-from llenergymeasure.core.requests import from_step_times, rate, summarise
+from llenergymeasure.core.requests import Latencies, from_step_times, rate, summarise
 from llenergymeasure.core.session import Opened, version_calls
 from llenergymeasure.errors import FindingError
 
@@ -207,16 +207,28 @@ def _records(measured: Measured) -> list[results.RequestResult]:
     ]
 
 
+def latencies(output: BatchOutput) -> list[Latencies]:
+    """Of each of its requests, as far as the backend tells when the tokens came."""
+    if not output.steps:
+        return [Latencies(None, None, (output.end_s - output.start_s) * 1000)] * len(output.prompts)
+    if not output.last_only:
+        counts = [max(map(len, sequences)) for sequences in output.sequences]
+        return [
+            from_step_times(output.start_s, steps, count) for steps, count in zip(output.steps, counts, strict=True)
+        ]
+    # Another sequence may have had its first token earlier.
+    return [
+        dataclasses.replace(from_step_times(output.start_s, steps, count), time_to_first_token_ms=None)
+        for steps, count in zip(output.steps, output.last_only, strict=True)
+    ]
+
+
 def _records_of(output: BatchOutput, repeat: int, batch: int, window_start_s: float) -> list[results.RequestResult]:
     records = []
-    for prompt, sequences, steps, reason in zip(
-        output.prompts, output.sequences, output.steps or ((),) * len(output.prompts), output.finished, strict=True
+    for prompt, sequences, took, reason in zip(
+        output.prompts, output.sequences, latencies(output), output.finished, strict=True
     ):
         counts = [len(sequence) for sequence in sequences]
-        first, between, whole = None, None, (output.end_s - output.start_s) * 1000
-        if steps:
-            latencies = from_step_times(output.start_s, steps, max(counts))
-            first, between, whole = dataclasses.astuple(latencies)
         records.append(
             results.RequestResult(
                 index=prompt.index,
@@ -227,9 +239,9 @@ def _records_of(output: BatchOutput, repeat: int, batch: int, window_start_s: fl
                 input_tokens=len(prompt.ids),
                 output_tokens=sum(counts),
                 sequence_output_tokens=counts,
-                time_to_first_token_ms=first,
-                inter_token_latency_ms=between,
-                request_latency_ms=whole,
+                time_to_first_token_ms=took.time_to_first_token_ms,
+                inter_token_latency_ms=took.inter_token_latency_ms,
+                request_latency_ms=took.request_latency_ms,
                 finish_reason=reason,
             )
         )

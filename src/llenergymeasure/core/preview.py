@@ -8,7 +8,7 @@ from llenergymeasure.config.bindings import OWN_PACKAGE, BoundField, walk
 from llenergymeasure.config.lowering import Calls, plain
 from llenergymeasure.config.models import ExperimentConfig
 from llenergymeasure.core.api import RealApi
-from llenergymeasure.core.checks import check_against
+from llenergymeasure.core.checks import check_against, check_ranks
 from llenergymeasure.core.session import texts
 from llenergymeasure.surface.model import Surface
 
@@ -63,6 +63,7 @@ def preview(config: ExperimentConfig, surface: Surface) -> Preview:
     source = config.prompts.synthetic
     prompts = source.count if source is not None else len(texts(config))
     calls = check_against(config, surface)
+    check_ranks(config, calls)
     theirs = [entry_point for entry_point in calls.arguments if not entry_point.startswith(OWN_PACKAGE)]
     origins = {(target.entry_point, target.name): path for target, path in calls.origins.items()}
     return Preview(

@@ -180,7 +180,8 @@ class ProcessReplicas:
         ]
 
     def finish(self) -> list[str]:
-        return [warning for answer in self._all("finish", lambda _: None) for warning in answer]
+        found = [warning for answer in self._all("finish", lambda _: None) for warning in answer]
+        return list(dict.fromkeys(found))  # replicas see much the same
 
     def stop(self) -> None:
         """Let every replica end the batch it is in, and take the answers that are still under way."""

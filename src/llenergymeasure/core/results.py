@@ -48,9 +48,10 @@ class RequestResult(_Part):
     sequence_output_tokens: list[int]
     """The same for each returned sequence."""
     time_to_first_token_ms: float | None
-    """Milliseconds from its batch's call to the step that brought its first token; null where no steps are told."""
+    """Milliseconds from its batch's call to the step that brought its first token; null where not told (vLLM, `n`)."""
     inter_token_latency_ms: float | None
-    """(last - first token's time) / (tokens of its longest sequence - 1), in ms; null where one step brought all."""
+    """(last - first token's time) / (tokens - 1), in ms, of its longest sequence; of the one that ended last where only
+    that one's times are told (vLLM, `n`); null where one step brought all."""
     request_latency_ms: float
     """Milliseconds from its batch's call to the step that brought its last token."""
     finish_reason: Literal["stop", "length", "time"]

@@ -128,11 +128,12 @@ class Session:
     def finish(self) -> list[str]:
         """Checks that need a run behind them; what a reader of the figures must know is returned."""
         self.backend.verify_ran()
+        found = self.backend.noticed()
         compilations = self.backend.compilations()
         if compilations is not None and self._compilations is not None and compilations > self._compilations:
             count = compilations - self._compilations
-            return [f"{count} graphs were compiled inside the window: its figures include that time"]
-        return []
+            found.append(f"{count} graphs were compiled inside the window: its figures include that time")
+        return found
 
     def close(self) -> None:
         self.batches = []

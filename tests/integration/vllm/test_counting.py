@@ -7,9 +7,9 @@ import pytest
 
 from llenergymeasure.config.models import ExperimentConfig
 from llenergymeasure.core.batching import BatchOutput
+from llenergymeasure.core.gathering import latencies
 from llenergymeasure.core.inference_backends.base import Share
 from llenergymeasure.core.inference_backends.vllm_counting import cached_tokens
-from llenergymeasure.core.requests import Latencies, from_step_times
 from llenergymeasure.core.session import Session
 
 from .conftest import Engines
@@ -60,19 +60,12 @@ def test_only_the_longest_sequence_may_have_met_the_limit(ask: Ask, section: dic
     assert len({len(ids) for group in output.sequences for ids in group}) > 1
 
 
-def latencies(output: BatchOutput) -> list[Latencies]:
-    """Of each request, as a result tells them."""
-    counts = [max(map(len, group)) for group in output.sequences]
-    return [from_step_times(output.start_s, steps, count) for steps, count in zip(output.steps, counts, strict=True)]
-
-
 def call_ms(output: BatchOutput) -> float:
     return (output.end_s - output.start_s) * 1000
 
 
-@pytest.mark.parametrize("section", [ENDING, {**ENDING, "n": 3}])
-def test_tokens_come_within_the_call_by_its_own_clock(ask: Ask, section: dict[str, Any]) -> None:
-    output = ask(section, prompts=MIXED).output
+def test_tokens_come_within_the_call_by_its_own_clock(ask: Ask) -> None:
+    output = ask(ENDING, prompts=MIXED).output
     for request, group in zip(latencies(output), output.sequences, strict=True):
         assert request.time_to_first_token_ms is not None
         assert 0 < request.time_to_first_token_ms <= request.request_latency_ms <= call_ms(output)
@@ -95,6 +88,20 @@ def test_a_queued_request_waits_for_its_first_token(ask: Ask) -> None:
     steps = answered.output.steps
     for before, after in itertools.pairwise(steps):
         assert before[-1][0] < after[0][0]
+
+
+def test_of_several_sequences_the_last_ones_times_do_not_pass_for_the_requests(ask: Ask) -> None:
+    """One after the other: the first token of all comes long before the second sequence starts, and is not told."""
+    # Each sequence draws from a seed of its own: those of some prompts differ in length.
+    answered: Answered = ask({**OWN, **ENDING, "n": 2, "max_num_seqs": 1}, prompts=MIXED)
+    output = answered.output
+    assert output.last_only == tuple(len(group[1]) for group in output.sequences)
+    assert any(len(group[0]) > len(group[1]) for group in output.sequences)
+    for request, group, steps in zip(latencies(output), output.sequences, output.steps, strict=True):
+        assert request.time_to_first_token_ms is None
+        assert 0 < request.request_latency_ms <= call_ms(output)
+        own_ms = (steps[-1][0] - steps[0][0]) * 1000
+        assert (request.inter_token_latency_ms or 0) * (len(group[1]) - 1) == pytest.approx(own_ms)
 
 
 def test_every_pass_starts_from_the_seed_and_from_an_empty_cache(ask: Ask, engines: Engines) -> None:

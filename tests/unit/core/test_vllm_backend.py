@@ -1,6 +1,6 @@
 """The vLLM backend on recorded calls: what reaches the engine and its requests, and in which order."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,8 +20,11 @@ from llenergymeasure.config.vllm.entry_points import (
     SAMPLING_PARAMS,
 )
 from llenergymeasure.core.batching import Prompt
+from llenergymeasure.core.checks import check_before_loading
+from llenergymeasure.core.inference_backends.base import Share
 from llenergymeasure.core.inference_backends.vllm import EXTENSION, VLLMBackend
-from llenergymeasure.core.session import version_calls
+from llenergymeasure.core.preview import preview
+from llenergymeasure.core.session import Session, version_calls
 from llenergymeasure.errors import RequestError
 from llenergymeasure.surface import snapshots
 
@@ -29,6 +32,11 @@ Configured = Callable[..., ExperimentConfig]
 Load = Callable[..., VLLMBackend]
 # Statistics carry the times of single requests, the extension reads the workers back.
 OWNED = {"disable_log_stats": False, "worker_extension_cls": EXTENSION}
+# A rank for each of three prompts; beam search takes them since 0.33.
+RANKED = [
+    ({"scheduling_policy": "priority", "priority": [7, 8, 9]}, GENERATE, "vllm.priority"),
+    ({"beam_search": {"beam_width": 2, "priority": [7, 8, 9]}}, BEAM_SEARCH, "vllm.beam_search.priority"),
+]
 TWO = [Prompt(0, (3, 4)), Prompt(1, (5,))]
 
 
@@ -127,6 +135,39 @@ class TestRequests:
         assert sent["lora_request"].entry_point == LORA_REQUEST
         assert dict(sent["lora_request"].arguments)["lora_path"] == str(tmp_path)
 
+    @pytest.mark.parametrize(("vllm", "entry_point", "field"), RANKED)
+    def test_carry_the_ranks_of_their_own_prompts(
+        self, vllm_configured: Configured, vllm: dict[str, Any], entry_point: str, field: str
+    ) -> None:
+        """A replica has only its share of the prompts; the list is of all."""
+        del field
+        recorder = VLLMRecorder(snapshots.load("vllm", "0.33.0"))
+        backend = VLLMBackend(version_calls(vllm_configured(vllm), recorder), recorder)
+        backend.load()
+        (batch,) = backend.prepare([Prompt(1, (3,)), Prompt(2, (4,))])
+        backend.generate(batch)
+        assert recorder.calls[entry_point][0]["priority"] == [8, 9]
+
+    @pytest.mark.parametrize(("vllm", "entry_point", "field"), RANKED)
+    def test_are_ranked_all_or_none(
+        self,
+        vllm_configured: Configured,
+        monkeypatch: pytest.MonkeyPatch,
+        vllm: dict[str, Any],
+        entry_point: str,
+        field: str,
+    ) -> None:
+        del entry_point
+        surface = snapshots.load("vllm", "0.33.0")
+        monkeypatch.setattr(snapshots, "installed", lambda _: surface)
+        config = vllm_configured(vllm, prompts=["a", "b"])
+        with pytest.raises(RequestError) as caught:
+            check_before_loading(config)
+        assert caught.value.cause == f"{field}: has 3 entries, and there are 2 prompts"
+        assert caught.value.remedy == f"give {field} one entry for each prompt"
+        with pytest.raises(RequestError, match="has 3 entries"):
+            preview(config, surface)
+
     def test_no_prompts_are_no_call(self, load: Load) -> None:
         assert load().prepare([]) == []
 
@@ -199,6 +240,63 @@ class TestEveryPassStartsAnew:
         backend.llm = Mock()
         backend.seed()
         assert backend.llm.reset_prefix_cache.call_args == call(reset_connector=True)
+
+
+class TestWhatThePassesShow:
+    """Warnings of the result besides those of loading."""
+
+    CONNECTED: Mapping[str, Any] = {"kv_transfer_config": {"kv_connector": "ExampleConnector", "kv_role": "kv_both"}}
+
+    @pytest.mark.parametrize("vllm", [{}, CONNECTED], ids=["the engine's own", "a connector's"])
+    def test_a_cache_that_was_not_emptied_is_told_once(self, load: Load, vllm: dict[str, Any]) -> None:
+        backend = load(vllm)
+        backend.llm = Mock(**{"reset_prefix_cache.return_value": False})
+        backend.seed()
+        backend.seed()
+        assert backend.noticed() == ["the prefix cache was not emptied between passes"]
+        assert backend.noticed() == []
+
+    @pytest.mark.parametrize("said", [True, None], ids=["emptied", "an older version"])
+    def test_a_cache_that_was_emptied_is_not(self, load: Load, said: bool | None) -> None:
+        backend = load()
+        backend.llm = Mock(**{"reset_prefix_cache.return_value": said})
+        backend.seed()
+        assert backend.noticed() == []
+
+    def test_come_home_with_the_result(self, vllm_configured: Configured, vllm_recorder: VLLMRecorder) -> None:
+        session = Session(vllm_configured(), Share(), vllm_recorder)
+        session.backend.warnings.append("seen in a pass")  # type: ignore[attr-defined]
+        assert session.finish() == ["seen in a pass"]
+
+    def passes(self, backend: VLLMBackend, warm: list[int], *measured: int) -> list[str]:
+        """Calls that find so many tokens in the cache: those of the warm-up follow each other, others a seed."""
+
+        def call(cached: int) -> None:
+            (batch,) = backend.prepare(TWO)
+            answer = backend.generate(batch)
+            for request, tokens in zip(answer.returned, (cached, 0), strict=True):
+                request.num_cached_tokens = tokens
+            backend.count(answer)
+
+        for cached in warm:
+            call(cached)
+        for cached in measured:
+            backend.seed()
+            call(cached)
+        return backend.noticed()
+
+    def test_a_connector_that_kept_prompts_is_told(self, load: Load) -> None:
+        """vLLM says that it was emptied."""
+        found = self.passes(load(dict(self.CONNECTED)), [0, 32], 32, 32)
+        assert found == ["vllm.kv_transfer_config: the connector kept prompts of one pass for the next"]
+
+    @pytest.mark.parametrize(
+        ("warm", "measured"),
+        [([0, 32], [0, 0]), ([16], [16, 16]), ([], [16, 16])],
+        ids=["emptied", "prompts that share their beginning", "the same without a warm-up"],
+    )
+    def test_a_connector_that_kept_none_is_not(self, load: Load, warm: list[int], measured: list[int]) -> None:
+        assert self.passes(load(dict(self.CONNECTED)), warm, *measured) == []
 
 
 class TestPrompts:

@@ -6,15 +6,18 @@ from typing import Any
 import pytest
 
 from llenergymeasure.core.batching import Answer, BatchOutput, Prompt
+from llenergymeasure.core.gathering import latencies
 from llenergymeasure.core.inference_backends.vllm_counting import BeamEnds, cached_tokens, counted
+from llenergymeasure.core.requests import Latencies
 from llenergymeasure.errors import FindingError
 
 END = 1
 
 
-def request(*sequences: tuple[list[int], str | None], first: float = 0.0, last: float = 0.0) -> Any:
+def request(*sequences: tuple[list[int], str | None], first: float = 0.0, last: float = 0.0, timed: int = 0) -> Any:
     outputs = [SimpleNamespace(token_ids=ids, finish_reason=reason) for ids, reason in sequences]
-    return SimpleNamespace(outputs=outputs, metrics=SimpleNamespace(first_token_ts=first, last_token_ts=last))
+    metrics = SimpleNamespace(first_token_ts=first, last_token_ts=last, num_generation_tokens=timed)
+    return SimpleNamespace(outputs=outputs, metrics=metrics)
 
 
 def beams(*tokens: list[int], said: str | None = None) -> Any:
@@ -85,6 +88,22 @@ class TestTimes:
     def test_of_tokens_that_came_together_are_one(self) -> None:
         assert count(request(([3], "stop"), first=10.5, last=10.5)).steps == (((10.5, 1),),)
         assert count(request(([3, 4], "stop"), first=10.5, last=10.5)).steps == (((10.5, 2),),)
+
+    def test_of_several_sequences_are_those_of_the_one_that_ended_last(self) -> None:
+        """vLLM tells no others: the first token of all may have come before, and the longest may be another one."""
+        output = count(request(([3, 4, 5, 6, 7], "stop"), ([3, 4, 5], "stop"), first=11.0, last=11.5, timed=3))
+        assert output.steps == (((11.0, 1), (11.5, 3)),)
+        assert output.last_only == (3,)
+        (took,) = latencies(output)
+        assert (took.time_to_first_token_ms, took.inter_token_latency_ms) == (None, 250)
+        assert took.request_latency_ms == 1500
+
+    def test_of_one_sequence_are_the_requests(self) -> None:
+        (took,) = latencies(count(request(([3, 4, 5], "stop"), first=10.5, last=11.5, timed=3)))
+        assert took == Latencies(500, 500, 1500)
+
+    def test_that_are_not_told_leave_the_call_as_a_whole(self) -> None:
+        assert latencies(count(beams([8, 9, 3], [8, 9, 4]))) == [Latencies(None, None, 2000)]
 
     @pytest.mark.parametrize("silent", [request(([3], "stop")), beams([8, 9, 3])], ids=["no times", "beams"])
     def test_are_told_of_all_requests_or_of_none(self, silent: Any) -> None:

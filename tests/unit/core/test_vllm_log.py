@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from llenergymeasure.core.inference_backends.vllm_log import death, follows, last_lines, raised, warnings
+from llenergymeasure.core.inference_backends.vllm_log import changes, death, follows, last_lines, raised, warnings
 
 # The fronts of lines that are too long to stand here with them.
 FRONTS = {
@@ -221,6 +221,28 @@ def test_warnings_are_the_engines_own_each_once_in_order(log: Path) -> None:
         "Enforce eager set, disabling torch.compile.",
         "libtcmalloc is not found in LD_PRELOAD.",
     ]
+
+
+@pytest.mark.parametrize(
+    "says",
+    [
+        # Each is vLLM's, cut short.
+        "Both are set; the latter will be used, and the former will be ignored.",
+        "Ignoring unreadable startup plan",
+        "Falling back to CUTLASS.",
+        "Async scheduling will be disabled because it is not supported with this",
+        "Feature is not yet supported on XPU",
+        "Failed to reset prefix cache because some blocks (3) are not freed yet",
+    ],
+)
+def test_what_the_engine_does_otherwise_than_asked_is_told(log: Path, says: str) -> None:
+    line = f"(EngineCore pid=39) WARNING 11-23 22:23:55 [vllm.py:1703] {says}\n"
+    assert changes(written(log, STARTING, line, line)) == [f"vLLM: {says}"]
+
+
+def test_of_what_the_engine_does_otherwise_ten_are_told(log: Path) -> None:
+    lines = [f"WARNING 11-23 22:23:55 [a.py:1] thing {number} is disabled\n" for number in range(12)]
+    assert changes(written(log, *lines)) == [f"vLLM: thing {number} is disabled" for number in range(10)]
 
 
 @pytest.mark.parametrize(

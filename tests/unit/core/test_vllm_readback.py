@@ -236,11 +236,16 @@ class TestAttention:
         assert read_back(running({}, engine)).differences == ()
 
 
+SLEEP = "WARNING 11-23 22:23:55 [cpu_worker.py:180] sleep mode is not supported on CPU, ignore it.\n"
+
+
 def test_the_result_holds_what_the_workers_told(
     running: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = tmp_path / "replica-0.log"
-    log.write_text("WARNING 11-23 22:23:55 [vllm.py:725] using the V1 model runner instead.\n", encoding="utf-8")
+    log.write_text(
+        "WARNING 11-23 22:23:55 [vllm.py:725] using the V1 model runner instead.\n" + SLEEP, encoding="utf-8"
+    )
     monkeypatch.setenv("VLLM_LOGGING_LEVEL", "INFO")
     monkeypatch.setenv("SECRET_OF_SOMEONE", "x")
     backend = running({}, Engine(ENGINE, {"pid": 1}, {"pid": 2}), str(log))
@@ -250,8 +255,22 @@ def test_the_result_holds_what_the_workers_told(
     assert found.values["workers"] == [{"pid": 1}, {"pid": 2}]
     assert found.values["environment"]["VLLM_LOGGING_LEVEL"] == "INFO"
     assert "SECRET_OF_SOMEONE" not in found.values["environment"]
-    assert found.values["log_warnings"] == ["using the V1 model runner instead."]
-    assert found.warnings == ("told while loading",)
+    assert found.values["log_warnings"] == [
+        "using the V1 model runner instead.",
+        "sleep mode is not supported on CPU, ignore it.",
+    ]
+    assert found.warnings == ("told while loading", "vLLM: sleep mode is not supported on CPU, ignore it.")
+    assert backend.noticed() == []
+
+
+@pytest.mark.parametrize("name", ["VLLM_API_KEY", "VLLM_S3_ACCESS_TOKEN", "VLLM_MY_SECRET", "VLLM_DB_PASSWORD_2"])
+def test_a_secret_of_the_environment_stays_out_of_the_result(
+    running: Running, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "hush")
+    environment = read_back(running({}, Engine(ENGINE))).values["environment"]
+    assert environment[name] == "(set)"
+    assert "hush" not in environment.values()
 
 
 class Mode(enum.IntEnum):

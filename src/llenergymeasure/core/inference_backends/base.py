@@ -108,6 +108,9 @@ class Backend(Protocol):
     def verify_ran(self) -> None:
         """Checks that need a finished call, such as that compilation really happened."""
 
+    def noticed(self) -> list[str]:
+        """What a reader of the result should know and `effective` did not tell yet; called after the passes."""
+
     def compilations(self) -> int | None:
         """Graphs compiled so far in this process, None where nothing was asked to be compiled."""
 

@@ -246,6 +246,9 @@ class PyTorchBackend:
     def verify_ran(self) -> None:
         pytorch_readback.verify_compiled(self.calls, self.api)
 
+    def noticed(self) -> list[str]:
+        return []
+
     def compilations(self) -> int | None:
         return pytorch_readback.compilations(self.calls, self.api)
 

@@ -4,6 +4,7 @@ import gc
 import os
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from llenergymeasure.config.bindings import Target
@@ -13,11 +14,12 @@ from llenergymeasure.config.vllm.entry_points import (
     BEAM_SEARCH_PARAMS,
     GENERATE,
     LLM,
+    RANKS,
     SAMPLING_PARAMS,
 )
 from llenergymeasure.core.api import Api, materialise
 from llenergymeasure.core.batching import Answer, Batch, BatchOutput, Prompt
-from llenergymeasure.core.inference_backends import vllm_counting, vllm_machine, vllm_readback
+from llenergymeasure.core.inference_backends import vllm_counting, vllm_log, vllm_machine, vllm_readback
 from llenergymeasure.core.inference_backends.base import Effective, Share
 from llenergymeasure.errors import RequestError
 
@@ -35,6 +37,9 @@ class VLLMBackend:
         self.llm: Any = None
         self.tokenizer: Any = None
         self.warnings: list[str] = []
+        self._told: set[str] = set()
+        self._cached: int | None = None  # prompt tokens that the first call found in the cache
+        self._seeded = False
         self.params: Any = None
         self._seed: int = calls[LLM].get("seed", 0)
 
@@ -86,29 +91,54 @@ class VLLMBackend:
         """Random numbers from the start, and no prompt of an earlier pass in the prefix cache."""
         self.llm.collective_rpc("llem_seed", args=((self._seed + replica) % 2**32,))
         self._forget_prefixes()
+        self._seeded = True
 
     def _forget_prefixes(self) -> None:
         if Target(LLM, "kv_offloading_size") in self.calls.origins or "kv_transfer_config" in self.calls[LLM]:
-            self.llm.reset_prefix_cache(reset_connector=True)
+            emptied = self.llm.reset_prefix_cache(reset_connector=True)
         else:
-            self.llm.reset_prefix_cache()
+            emptied = self.llm.reset_prefix_cache()
+        if emptied is False:  # some versions say nothing
+            self.warnings.append("the prefix cache was not emptied between passes")
 
     def generate(self, batch: Batch) -> Answer:
         if BEAM_SEARCH_PARAMS in self.calls:
-            call, arguments = self.llm.beam_search, {"params": self.params, **self.calls[BEAM_SEARCH]}
+            entry_point, call, arguments = BEAM_SEARCH, self.llm.beam_search, {"params": self.params}
         else:
-            call, arguments = self.llm.generate, {"sampling_params": self.params, **self.calls[GENERATE]}
-        arguments = materialise(arguments, self.api)
+            entry_point, call, arguments = GENERATE, self.llm.generate, {"sampling_params": self.params}
+        arguments = materialise({**arguments, **self._own(entry_point, batch)}, self.api)
         start = time.perf_counter()
         returned = call(batch.inputs, use_tqdm=False, **arguments)
         return Answer(batch.prompts, start, time.perf_counter(), returned)
 
+    def _own(self, entry_point: str, batch: Batch) -> dict[str, Any]:
+        """What is sent with the call; of lists with an entry for each prompt, the entries of this batch's prompts."""
+        sent = dict(self.calls[entry_point])
+        for target in RANKS:
+            if target.entry_point == entry_point and isinstance(ranks := sent.get(target.name), list):
+                sent[target.name] = [ranks[prompt.index] for prompt in batch.prompts]
+        return sent
+
     def count(self, answer: Answer) -> BatchOutput:
+        self._notice_cached(answer)
         beams = self.calls[BEAM_SEARCH_PARAMS]
         if not beams:
             return vllm_counting.counted(answer)
         eos = None if beams.get("ignore_eos") else getattr(self.tokenizer, "eos_token_id", None)
         return vllm_counting.counted(answer, vllm_counting.BeamEnds(beams["max_tokens"], eos))
+
+    def _notice_cached(self, answer: Answer) -> None:
+        """A connector may call its store emptied and keep it: a later call then finds more than the first one did.
+
+        What the first call finds its own prompts share. Calls before the first seed may find each other's prompts.
+        """
+        found = vllm_counting.cached_tokens(answer.returned)
+        if found is None or "kv_transfer_config" not in self.calls[LLM]:
+            return
+        if self._cached is None:
+            self._cached = found
+        elif self._seeded and found > self._cached:
+            self.warnings.append("vllm.kv_transfer_config: the connector kept prompts of one pass for the next")
 
     def effective(self, batch: Batch) -> Effective:
         del batch
@@ -116,6 +146,13 @@ class VLLMBackend:
 
     def verify_ran(self) -> None:
         """A call that returned has run: the engine compiles while it loads."""
+
+    def noticed(self) -> list[str]:
+        log = self.share.log
+        known = [*self.warnings, *(vllm_log.changes(Path(log)) if log else [])]
+        new = [text for text in dict.fromkeys(known) if text not in self._told]
+        self._told.update(new)
+        return new
 
     def compilations(self) -> int | None:
         return None

@@ -30,13 +30,18 @@ def counted(answer: Answer, ends: BeamEnds | None = None) -> BatchOutput:
     Raises:
         FindingError: the engine gave a request up; figures without it would pass for those of all.
     """
-    sequences, steps, finished = [], [], []
+    sequences, steps, finished, last_only = [], [], [], []
     for prompt, request in zip(answer.prompts, answer.returned, strict=True):
         found = _sequences(request, len(prompt.ids), ends)
         sequences.append(tuple(ids for ids, _ in found))
         longest = max(found, key=lambda item: len(item[0]))
         finished.append(_reason(longest[1], prompt.index))
-        steps.append(_steps(getattr(request, "metrics", None), len(longest[0])))
+        metrics = getattr(request, "metrics", None)
+        # Of several sequences vLLM tells the times and the count of one, that which ended last, and not which it is.
+        timed = len(longest[0]) if metrics is None or len(found) == 1 else int(metrics.num_generation_tokens)
+        steps.append(_steps(metrics, timed))
+        if len(found) > 1:
+            last_only.append(timed)
     told = all(steps)
     return BatchOutput(
         prompts=answer.prompts,
@@ -45,6 +50,7 @@ def counted(answer: Answer, ends: BeamEnds | None = None) -> BatchOutput:
         steps=tuple(steps) if told else (),
         sequences=tuple(sequences),
         finished=tuple(finished),
+        last_only=tuple(last_only) if told else (),
     )
 
 
@@ -65,10 +71,7 @@ def _reason(said: str | None, index: int) -> str:
 
 
 def _steps(metrics: Any, tokens: int) -> Steps:
-    """First and last token on the engine's clock, which is this process's: both read the machine's monotonic one.
-
-    Of several sequences for one prompt vLLM keeps the times of the one that ended last.
-    """
+    """First and last token on the engine's clock, which is this process's: both read the machine's monotonic one."""
     if metrics is None or not metrics.first_token_ts:
         return ()
     if metrics.last_token_ts <= metrics.first_token_ts:

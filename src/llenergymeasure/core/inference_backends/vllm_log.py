@@ -24,6 +24,12 @@ _TERMINATED = -15  # by the engine itself, once it had failed
 # Neither what happened nor what it was doing.
 _NOISE = re.compile(r"\[shutdown\]|Dumping |^Process \w+:|^\s|^Traceback \(|^\S*:\d+: \w*Warning|^[\W\d]*$")
 _LONGEST = 160
+# Said by the engine of what it was asked for and does not do.
+_CHANGES = re.compile(
+    r"\bignor(?:ed|ing)\b|\bfall(?:s|ing)? ?back\b|\bdisabled\b|\bnot (?:yet )?supported\b|failed to reset",
+    re.IGNORECASE,
+)
+_MOST = 10
 
 
 def follows(says: str) -> bool:
@@ -35,6 +41,12 @@ def warnings(log: Path) -> list[str]:
     """Every warning of the engine, each once, in order."""
     found = (match["text"] for line in _lines(log) if (match := _LINE.match(line)) and match["level"] == "WARNING")
     return list(dict.fromkeys(found))
+
+
+def changes(log: Path) -> list[str]:
+    """The first warnings that say that the engine does not do what it was asked for: a reader of figures must know."""
+    told = dict.fromkeys(one_line(text, _LONGEST) for text in warnings(log) if _CHANGES.search(text))
+    return [f"vLLM: {text}" for text in told][:_MOST]
 
 
 def raised(log: Path) -> tuple[str, str] | None:

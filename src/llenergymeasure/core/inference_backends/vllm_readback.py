@@ -40,6 +40,8 @@ PLACES: Mapping[str, str] = {
 # Lists to which the engine adds entries of its own.
 _EXTENDED = ("custom_ops", "compile_ranges_endpoints")
 _APPENDED = frozenset(OpPriority.model_fields)  # after what was asked for: the order is what counts
+# Parts of the names of variables whose value is nobody's business; a result is made to be passed on.
+_SECRET = ("KEY", "TOKEN", "SECRET", "PASSWORD")
 _AUTO = ("auto", -1)  # leave the choice to the engine: whatever it chose is what was asked for
 
 
@@ -52,7 +54,7 @@ def read_back(backend: "VLLMBackend") -> Effective:
         "engine": engine,
         "sampling": params,
         "workers": workers,
-        "environment": {name: value for name, value in sorted(os.environ.items()) if name.startswith("VLLM_")},
+        "environment": _environment(),
         "log_warnings": vllm_log.warnings(Path(backend.share.log)) if backend.share.log else [],
     }
     differences = [
@@ -61,7 +63,16 @@ def read_back(backend: "VLLMBackend") -> Effective:
         if not confirms(path.rpartition(".")[2], sent, found) and sent not in _AUTO
     ]
     differences += _unused_attention(backend, workers)
-    return Effective(values, tuple(differences), tuple(backend.warnings))
+    return Effective(values, tuple(differences), tuple(backend.noticed()))
+
+
+def _environment() -> dict[str, str]:
+    """The engine's own variables; of those that hold a secret only that they are set."""
+    return {
+        name: "(set)" if any(part in name.upper() for part in _SECRET) else value
+        for name, value in sorted(os.environ.items())
+        if name.startswith("VLLM_")
+    }
 
 
 def _unused_attention(backend: "VLLMBackend", workers: Sequence[Mapping[str, Any]]) -> Iterator[Difference]:
