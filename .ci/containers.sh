@@ -1,26 +1,27 @@
-# Sourced by run: a Docker Engine that ends with it, a base image of Debian's packages, wheels that no index has.
-# Nothing is fetched from an image registry.
+# Sourced by run: a Docker Engine, which ends with it where none answers yet; a base image of Debian's packages; wheels
+# that no index has. Nothing is fetched from an image registry.
 
 state=$PWD/build/engine
 mkdir -p "$state"
-dockerd --data-root "$state/data" --pidfile "$state/pid" >"$state/log" 2>&1 &
-engine=$!
-end_engine() {
-    kill "$engine" 2>/dev/null || true
-    wait "$engine" || true
-}
-trap end_engine EXIT
-
-# A client that is there already may be newer than the engine and want a plugin to build with; llem finds one that fits.
+# A client elsewhere on PATH may be newer than the engine and want a plugin to build with; llem finds one that fits.
 client=$(command -v /usr/bin/docker || command -v docker)
-for _ in $(seq 60); do
-    "$client" version >/dev/null 2>&1 && break
-    sleep 0.5
-done
-"$client" version >/dev/null || {
-    tail -20 "$state/log" >&2
-    exit 1
-}
+if ! "$client" version >/dev/null 2>&1; then
+    dockerd --data-root "$state/data" --pidfile "$state/pid" >"$state/log" 2>&1 &
+    engine=$!
+    end_engine() {
+        kill "$engine" 2>/dev/null || true
+        wait "$engine" || true
+    }
+    trap end_engine EXIT
+    for _ in $(seq 60); do
+        "$client" version >/dev/null 2>&1 && break
+        sleep 0.5
+    done
+    "$client" version >/dev/null || {
+        tail -20 "$state/log" >&2
+        exit 1
+    }
+fi
 
 base=local/python-base:bookworm
 debootstrap --variant=minbase --include=python3,python3-venv,ca-certificates bookworm "$state/base" >"$state/debootstrap.log"
