@@ -82,8 +82,8 @@ def check_requests(result: Result, replicas: int = 1) -> None:
     assert result.summary.output_tokens == sum(map(sum, counts[0] + counts[1])) > 0
     assert result.summary.input_tokens == 2 * sum(request.input_tokens for request in ordered if request.repeat == 0)
     for request in result.requests:
-        assert request.time_to_first_token_ms is not None
-        assert 0 < request.time_to_first_token_ms <= request.request_latency_ms <= result.summary.window_s * 1000
+        assert request.time_to_first_token_ms is None  # of several sequences, vLLM tells the times of one
+        assert 0 < request.request_latency_ms <= result.summary.window_s * 1000
 
 
 def check_configuration(result: Result) -> None:
