@@ -35,8 +35,8 @@ def main(arguments: list[str]) -> int:
         print(
             "  main   audits, every pinned cell that runs on a CPU, the compatibility matrix, the quickstart experiment"
         )
-        print("         (installs about 10 GB into build/, takes about 26 minutes)")
-        print("  tests  the unit tests (for each Python here, 3.11 to 3.13, about 100 MB in .nox/ and 1 to 2 minutes)")
+        print("         (installs about 10 GB into build/, takes about 29 minutes)")
+        print("  tests  the unit tests (for each Python here, 3.11 to 3.13, about 120 MB in .nox/ and 3 minutes)")
         print("  -l     lists every session")
         return 0
     try:

@@ -54,7 +54,7 @@ def _tell(session: nox.Session, what: str, how_long: str) -> None:
 @nox.session(python=PYTHONS or None, tags=["check"])
 def tests(session: nox.Session) -> None:
     """Unit tests on every Python 3.11 to 3.13 that is here, end-to-end tests on the oldest of them."""
-    _tell(session, "this project, pytest, jsonschema, selenium and nox into .nox (120 MB)", "1 minute for each Python")
+    _tell(session, "this project, pytest, jsonschema, selenium and nox into .nox (120 MB)", "3 minutes for each Python")
     session.install(
         "-e", ".", "pytest>=8.3", "pytest-xdist>=3.6", "jsonschema>=4.23", "nox>=2025.2.9", "selenium>=4.25"
     )
@@ -191,7 +191,7 @@ def main(session: nox.Session) -> None:
     )
     sizes = f"{transformers} environments with transformers and {vllms} with vLLM into build/cells"
     what = f"this project into .nox (50 MB), {sizes} ({1.3 * transformers + 3.4 * vllms:.0f} GB)"
-    _tell(session, f"{what} and a small model (90 MB)", f"{4 * transformers + 6 * vllms} minutes")
+    _tell(session, f"{what} and a small model (90 MB)", f"{4 * transformers + 9 * vllms} minutes")
     session.install("-e", ".")
     _audit(session)
     # A red cell hides neither the others nor the quickstart: merging comes last and fails if any cell is red.
